@@ -1,0 +1,1 @@
+"""Everything that serving needs: reading photos, the model file, the networks. Never imports train."""

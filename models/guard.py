@@ -1,0 +1,137 @@
+"""What may reach the page: limits on request bodies, no remote files, few wrong passwords."""
+
+import json
+import time
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from models.photos import MAX_BYTES
+
+# Gradio checks each uploaded file; what it does not check is JSON with a data: URL inside.
+MAX_UPLOAD_BYTES = 10 * MAX_BYTES
+MAX_OTHER_BYTES = 8 * 1000**2
+MAX_WRONG_PASSWORDS = 5
+LOCK_SECONDS = 60
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class RequestGuard:
+    """ASGI middleware in front of the page.
+
+    Refuses with one plain JSON line: bodies over the limit (413), files given by a remote URL,
+    which Gradio would fetch (400), and logins from an address with too many wrong ones (429).
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        """Wrap an ASGI application."""
+        self.app = app
+        self.wrong_logins: dict[str, deque[float]] = defaultdict(deque)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with why not."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        path = scope["path"].rstrip("/")
+        if path.endswith("/upload"):
+            await self._limited_upload(scope, receive, send)
+            return
+        body = await _read_body(receive, MAX_OTHER_BYTES)
+        if body is None:
+            await _refuse(send, 413, "The request is too large; upload the photo as a file.")
+        elif _has_remote_file(body):
+            await _refuse(send, 400, "Photos at a web address are not fetched; upload the file.")
+        elif path.endswith("/login"):
+            await self._login(scope, _replay(body, receive), send)
+        else:
+            await self.app(scope, _replay(body, receive), send)
+
+    async def _limited_upload(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Streams on, since uploads are large; cut off where a body lies about its length."""
+        length = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
+        if int(length) > MAX_UPLOAD_BYTES:
+            await _refuse(send, 413, "Too many or too large photos at once; send fewer.")
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            return message if seen <= MAX_UPLOAD_BYTES else {"type": "http.disconnect"}
+
+        await self.app(scope, counted, send)
+
+    async def _login(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        address = (scope.get("client") or ("?",))[0]
+        wrong = self.wrong_logins[address]
+        while wrong and time.monotonic() - wrong[0] > LOCK_SECONDS:
+            wrong.popleft()
+        if len(wrong) >= MAX_WRONG_PASSWORDS:
+            await _refuse(send, 429, "Too many wrong passwords; try again in a minute.")
+            return
+        wrong.append(time.monotonic())  # before the answer, so that parallel guesses count
+
+        async def watch(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] < 400:
+                wrong.clear()
+            await send(message)
+
+        await self.app(scope, receive, watch)
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes | None:
+    """The whole body, or None as soon as it exceeds the limit."""
+    parts, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            break
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            return None
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def replayed() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+def _has_remote_file(body: bytes) -> bool:
+    """Whether any JSON object names a file by http(s), as Gradio's FileData does in path."""
+    try:
+        todo = [json.loads(body)]
+    except (ValueError, RecursionError):
+        return False
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            path = value.get("path")
+            if isinstance(path, str) and path.lstrip().lower().startswith(("http:", "https:")):
+                return True
+            todo.extend(value.values())
+        elif isinstance(value, list):
+            todo.extend(value)
+    return False
+
+
+async def _refuse(send: Send, status: int, detail: str) -> None:
+    body = json.dumps({"detail": detail}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

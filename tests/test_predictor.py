@@ -1,0 +1,228 @@
+"""The model file: what goes in comes out the same, and nothing else is needed to run it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import draw_landmark
+from torch import nn
+
+from models.photos import PhotoError
+from models.predictor import ModelFileError, PhotoClassifier, Predictor, file_digest, save_model
+from models.preprocess import Preprocess, resize_images
+from models.source import BUNDLED, find_model
+
+CLASSES = ["Red Tower", "Green Castle", "Blue Bridge"]
+PREPROCESS = Preprocess(40, 32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+
+
+def build_network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    return save_model(path, build_network(), PREPROCESS, CLASSES, {"name": "tiny", "metrics": {}})
+
+
+def random_images(*shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+
+def test_contract_of_the_file_with_torch_alone(model_path: Path) -> None:
+    extra = {"manifest.json": ""}
+    with pytest.warns(Warning, match=r"torch\.jit"):
+        module = torch.jit.load(model_path, _extra_files=extra)
+    manifest = json.loads(extra["manifest.json"])
+    assert module.class_names == CLASSES == manifest["class_names"]
+    assert manifest["temperature"] == 1.0
+    assert manifest["known_threshold"] is None
+    assert manifest["places"] == {}
+    assert Preprocess.from_dict(manifest["preprocess"]) == PREPROCESS
+    for shape in [(3, 16, 16), (3, 90, 31), (3, 31, 400)]:
+        probabilities = module(random_images(*shape))
+        assert probabilities.shape == (3,)
+        assert probabilities.dtype == torch.float32
+        assert probabilities.sum().item() == pytest.approx(1)
+    assert module(random_images(5, 3, 50, 70)).shape == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(3, 20, 20), "uint8"),
+        (torch.zeros(20, 20, dtype=torch.uint8), "shape"),
+        (torch.zeros(20, 20, 3, dtype=torch.uint8), "3 channels first"),
+        (torch.zeros(3, 15, 20, dtype=torch.uint8), "at least 16"),
+    ],
+)
+def test_wrong_input_is_said(model_path: Path, images: torch.Tensor, message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        Predictor.load(model_path).probabilities(images)
+
+
+def test_file_runs_where_only_torch_is(model_path: Path, tmp_path: Path) -> None:
+    script = tmp_path / "alone.py"
+    script.write_text(
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in {'models', 'train', 'timm', 'torchvision', 'PIL'}:\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "import torch\n"
+        "m = torch.jit.load(sys.argv[1])\n"
+        "p = m(torch.full((2, 3, 60, 45), 99, dtype=torch.uint8))\n"
+        "print(m.class_names, p.shape, [n for n in sys.modules if n.startswith(('timm', 'models'))])\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", script, model_path],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+        env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == f"{CLASSES} torch.Size([2, 3]) []"
+
+
+def test_file_equals_the_network_it_was_made_from(model_path: Path) -> None:
+    network = build_network().eval()
+    images = random_images(4, 3, 61, 83)
+    with torch.no_grad():
+        eager = PhotoClassifier(network, PREPROCESS, CLASSES).eval()(images)
+    torch.testing.assert_close(Predictor.load(model_path).probabilities(images), eager)
+
+
+def test_temperature_softens(tmp_path: Path) -> None:
+    images = random_images(3, 60, 60)
+    manifest = {"temperature": 4.0}
+    path = save_model(tmp_path / "soft.pt", build_network(), PREPROCESS, CLASSES, manifest)
+    with torch.no_grad():
+        sharp = PhotoClassifier(build_network().eval(), PREPROCESS, CLASSES).eval()(images)
+    expected = torch.softmax(sharp.log() / 4, dim=0)
+    torch.testing.assert_close(Predictor.load(path).probabilities(images), expected)
+
+
+def test_batch_equals_one_by_one(model_path: Path) -> None:
+    predictor = Predictor.load(model_path)
+    images = random_images(64, 3, 37, 52)
+    single = torch.stack([predictor.probabilities(image) for image in images])
+    torch.testing.assert_close(predictor.probabilities(images), single)
+
+
+@pytest.mark.parametrize("mode", ["crop", "pad"])
+def test_export_program_equals_the_file(tmp_path: Path, mode: str) -> None:
+    preprocess = Preprocess(32, 32, mode)
+    path = save_model(tmp_path / "model.pt", build_network(), preprocess, CLASSES, {})
+    program = torch.export.load(path.with_suffix(".pt2")).module()
+    predictor = Predictor.load(path)
+    for shape in [(1, 3, 90, 60), (1, 3, 60, 90), (1, 3, 64, 64), (7, 3, 33, 200), (2, 3, 16, 16)]:
+        images = random_images(*shape)
+        torch.testing.assert_close(program(images), predictor.probabilities(images))
+
+
+@pytest.mark.parametrize(
+    "size", [(300, 200), (200, 301), (64, 64), (1000, 333), (20, 30), (17, 400), (65, 64)]
+)
+def test_resize_equals_opencv_area(size: tuple[int, int]) -> None:
+    height, width = size
+    rng = np.random.default_rng(0)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), (0, 0), 1.5)
+    scale = 64 / min(size)
+    resized = (int(width * scale + 0.5), int(height * scale + 0.5))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    expected = cv2.resize(image, resized, interpolation=method)
+    top, left = (expected.shape[0] - 64) // 2, (expected.shape[1] - 64) // 2
+    expected = expected[top : top + 64, left : left + 64].astype(float)
+    images = torch.from_numpy(image).permute(2, 0, 1)[None]
+    ours = resize_images(images, 64, 64, pad=False)[0].permute(1, 2, 0).numpy()
+    assert np.abs(ours - expected).max() <= 1
+    assert np.abs(ours - expected).mean() < 0.2
+
+
+def test_pad_keeps_the_whole_photo_on_black() -> None:
+    white = torch.full((1, 3, 30, 60), 255, dtype=torch.uint8)
+    square = resize_images(white, 32, 32, pad=True)[0, 0]
+    assert square[:8].max() == 0
+    assert square[24:].max() == 0
+    assert (square[8:24] == 255).all()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"resize_px": 20, "crop_px": 32},
+        {"resize_px": 40, "crop_px": 32, "mode": "pad"},
+        {"resize_px": 32, "crop_px": 32, "mode": "squash"},
+        {"resize_px": 32, "crop_px": 32, "std": (0.5, 0.5, 0.0)},
+        {"resize_px": 8, "crop_px": 8},
+    ],
+)
+def test_impossible_preprocessing_is_refused(fields: dict) -> None:
+    with pytest.raises(ValueError, match="crop_px|mode|std"):
+        Preprocess(**fields)
+
+
+def test_classify_gives_the_best_first(model_path: Path, tmp_path: Path) -> None:
+    predictor = Predictor.load(model_path)
+    photo = tmp_path / "photo.png"
+    draw_landmark(1, 0).save(photo)
+    answer = predictor.classify(photo)
+    assert set(answer) == set(CLASSES)
+    assert list(answer.values()) == sorted(answer.values(), reverse=True)
+    assert len(predictor.classify(photo, k=2)) == 2
+    array = np.asarray(draw_landmark(1, 0))
+    assert predictor.classify(photo.read_bytes()) == answer == predictor.classify(array)
+    assert predictor.classify_batch([photo, array]) == [answer, answer]
+    with pytest.raises(PhotoError):
+        predictor.classify(b"nothing")
+
+
+def test_bad_model_files_are_refused(model_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="no model file"):
+        Predictor.load(tmp_path / "absent.pt")
+    content = model_path.read_bytes()
+    cases = {"empty": b"", "text": b"hello", "half": content[: len(content) // 2]}
+    for name, data in cases.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ModelFileError, match="not a whole model file"):
+            Predictor.load(tmp_path / name)
+    foreign = torch.jit.trace(nn.ReLU(), torch.zeros(1))
+    foreign.save(str(tmp_path / "foreign.pt"))
+    with pytest.raises(ModelFileError, match="not a whole model file"):
+        Predictor.load(tmp_path / "foreign.pt")
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unique"):
+        save_model(tmp_path / "m.pt", build_network(), PREPROCESS, ["a", "a", "b"], {})
+
+
+def test_source_finds_files_and_runs(model_path: Path, tmp_path: Path) -> None:
+    assert find_model(model_path) == model_path
+    assert find_model(model_path.parent) == model_path
+    assert find_model() == BUNDLED
+    with pytest.raises(ModelFileError, match="--resume"):
+        find_model(tmp_path)
+    with pytest.raises(ModelFileError, match="no model file"):
+        find_model(tmp_path / "absent.pt")
+
+
+def test_bundled_model_is_whole() -> None:
+    predictor = Predictor.load(find_model())
+    assert len(predictor.class_names) == 50
+    assert BUNDLED.stat().st_size <= 20 * 2**20
+    log = (BUNDLED.parent / "TEST_LOG.md").read_text(encoding="utf-8")
+    assert predictor.digest == file_digest(BUNDLED)
+    assert predictor.digest[:12] in log

@@ -1,0 +1,193 @@
+"""Checkpoint -> model file, behind a gate: the file must score what the training scored."""
+
+import json
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from models.predictor import FORMAT_VERSION, ModelFileError, Predictor, save_model
+from models.preprocess import Preprocess
+from models.pretrained import BackboneError, build_pretrained, normalisation
+from train.cache import decode_photos
+from train.checkpoint import load_checkpoint, write_text
+from train.config import TransferConfig
+from train.data import DataError, PhotoDataset, Split
+from train.metrics import classification_metrics
+from train.transforms import build_eval_transform
+
+MAX_TOP1_DIFFERENCE = 0.002
+MAX_FLIP_FRACTION = 0.005
+
+
+class ParityError(RuntimeError):
+    """The model file does not score what the training-side pipeline scores."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Training-side pipeline against model file, on the same photos.
+
+    Attributes:
+        photos: How many.
+        eager_top1: Of the eager fp32 pipeline on the decoded cache, fraction.
+        file_top1: Of the file, fed from the original bytes through the demo's reader, fraction.
+        flips: Photos whose best label differs.
+    """
+
+    photos: int
+    eager_top1: float
+    file_top1: float
+    flips: int
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return (
+            f"validation top-1 {self.file_top1:.1%} on {self.photos} photos "
+            f"(training pipeline {self.eager_top1:.1%}, {self.flips} best labels differ)"
+        )
+
+    def check(self) -> None:
+        """Raise ParityError beyond 0.2 points of top-1 or 0.5 % flips (one photo is allowed)."""
+        allowed = max(1, int(MAX_FLIP_FRACTION * self.photos))
+        difference = abs(self.eager_top1 - self.file_top1)
+        if self.flips > allowed or difference > max(MAX_TOP1_DIFFERENCE, 1.001 / self.photos):
+            raise ParityError(
+                f"the model file disagrees with the training pipeline on {self.photos} validation "
+                f"photos: top-1 {self.eager_top1:.4f} against {self.file_top1:.4f}, "
+                f"{self.flips} best labels differ ({allowed} allowed). Nothing was exported"
+            )
+
+
+def build_preprocess(config: TransferConfig, model: nn.Module) -> Preprocess:
+    """What validation and the model file do to a photo."""
+    mean, std = normalisation(model)
+    return Preprocess(config.eval_side_px, config.eval_side_px, config.resize_mode, mean, std)
+
+
+@torch.inference_mode()
+def eager_logits(model: nn.Module, dataset: PhotoDataset) -> Tensor:
+    """(N, K) float32 logits of the training-side pipeline, in fp32 on the CPU."""
+    model = model.to("cpu", torch.float32).eval()
+    batches = []
+    for first in tqdm(range(0, len(dataset), 32), "eager", unit="batch", leave=False):
+        photos = range(first, min(first + 32, len(dataset)))
+        batches.append(model(torch.stack([dataset[(0, photo)]["images"] for photo in photos])))
+    return torch.cat(batches)
+
+
+def measure_parity(
+    logits: Tensor, labels: Tensor, predictor: Predictor, photos: list[Path]
+) -> tuple[Parity, Tensor]:
+    """Feed the original files to the model file and compare with the eager logits.
+
+    Returns:
+        The comparison, and the (N, K) probabilities of the file.
+    """
+    rows = []
+    for photo in tqdm(photos, "model file", unit="photo", leave=False):
+        scores = predictor.classify(photo, k=len(predictor.class_names))
+        rows.append([scores[name] for name in predictor.class_names])
+    probabilities = torch.tensor(rows)
+    eager, served = logits.argmax(1), probabilities.argmax(1)
+    parity = Parity(
+        photos=len(photos),
+        eager_top1=(eager == labels).float().mean().item(),
+        file_top1=(served == labels).float().mean().item(),
+        flips=int((eager != served).sum()),
+    )
+    return parity, probabilities
+
+
+def export_run(run_dir: Path) -> Parity:
+    """Write model.pt, model.pt2 and manifest.json of a run from its best checkpoint.
+
+    Args:
+        run_dir: A run folder with config.json, split.json and checkpoints/best.pt.
+
+    Raises:
+        ParityError: The file scores differently; no model file is left.
+        DataError: Not a run folder, or nothing trained yet.
+    """
+    best = run_dir / "checkpoints" / "best.pt"
+    if not best.is_file():
+        raise DataError(f"no checkpoints/best.pt in {run_dir}; train first, or name a run folder")
+    config = TransferConfig.from_dict(json.loads((run_dir / "config.json").read_text("utf-8")))
+    split = Split.load(run_dir / "split.json")
+    model = build_pretrained(config.backbone, len(split.class_names), pretrained=False)
+    model.load_state_dict(load_checkpoint(best)["model"])
+    preprocess = build_preprocess(config, model)
+    history = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+    root = Path(split.root)
+    left_out = json.loads((run_dir / "left_out.json").read_text(encoding="utf-8"))
+    paths = [*split.train, *split.val, *left_out]
+    cache = decode_photos(root, paths, preprocess.resize_px, config.cache_dir).subset(split.val)
+    transform = build_eval_transform(preprocess)
+    dataset = PhotoDataset(cache, split.labels(split.val), transform, config.seed)
+    logits = eager_logits(model, dataset)
+    labels = torch.from_numpy(dataset.labels)
+
+    manifest = {
+        "name": run_dir.name,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "metrics": {"val/photos": len(dataset)},
+        "config": {k: v for k, v in config.to_dict().items() if k not in ("cache_dir", "resume")},
+        "split": {"fingerprint": split.fingerprint, "train_photos": len(split.train)},
+        "training": {
+            "epochs": len(history),
+            "minutes": round(history[-1]["elapsed_seconds"] / 60, 1),
+        },
+        "versions": {
+            "format": FORMAT_VERSION,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+    }
+    partial = run_dir / "model.partial.pt"
+    parts = (model, preprocess, split.class_names)
+    try:
+        save_model(partial, *parts, manifest)
+        predictor = Predictor.load(partial)
+        photos = [root / path for path in cache.paths]
+        parity, probabilities = measure_parity(logits, labels, predictor, photos)
+        parity.check()
+        served = classification_metrics(probabilities.clamp(min=1e-12).log(), labels)
+        manifest["metrics"].update(
+            {f"val/{name}": value for name, value in served.items()},
+            eager_top1=parity.eager_top1,
+            flips=parity.flips,
+        )
+        save_model(run_dir / "model.pt", *parts, manifest)
+    finally:
+        for leftover in (partial, partial.with_suffix(".pt2")):
+            leftover.unlink(missing_ok=True)
+    final = Predictor.load(run_dir / "model.pt").manifest
+    write_text(run_dir / "manifest.json", json.dumps(final, indent=2, ensure_ascii=False))
+    return parity
+
+
+def main(run_dir: Annotated[Path, tyro.conf.Positional]) -> int:
+    """Export the best checkpoint of a run folder to model.pt and model.pt2, with the parity gate.
+
+    Args:
+        run_dir: The run folder, runs/ID.
+    """
+    try:
+        parity = export_run(run_dir)
+    except (DataError, ParityError, BackboneError, ModelFileError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"exported {run_dir / 'model.pt'}: {parity}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))

@@ -1,0 +1,274 @@
+"""One training run, from settings to model file: what the command lines share."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, broadcast_object_list
+from torch import nn
+from torch.utils.data import DataLoader
+
+from models.predictor import ModelFileError
+from models.pretrained import BackboneError
+from train.cache import PhotoCache, decode_photos
+from train.checkpoint import write_text
+from train.config import TransferConfig
+from train.data import DataError, EpochBatches, PhotoDataset, Split, index_photos, split_by_class
+from train.engine import Interrupted, Phase, Trainer, TrainingError
+from train.export import ParityError, build_preprocess, export_run
+from train.plots import plot_curves
+from train.transforms import build_eval_transform, build_train_transform
+
+# What may differ when a run goes on: where things are or run, not what is computed.
+MOVABLE = ("device", "workers", "cache_dir")
+KNOWN_ERRORS = (
+    BackboneError, DataError, ModelFileError, ParityError, TrainingError, ValueError, OSError,
+)  # fmt: skip
+
+
+def run_training(
+    config: TransferConfig,
+    build_network: Callable[[TransferConfig, int], nn.Module],
+    build_phases: Callable[[TransferConfig], list[Phase]],
+    command: str,
+) -> int:
+    """Train, export and report; all errors a person can mend become one line.
+
+    Args:
+        config: Settings; with resume, of the run to go on with.
+        build_network: (config, K) -> network with its starting weights.
+        build_phases: The stretches of training.
+        command: The module that the user typed, for the line that says how to go on.
+
+    Returns:
+        Exit status: 0 done, 1 error, 130 or 143 stopped by Ctrl-C or SIGTERM.
+    """
+    stop = StopRequest()
+    try:
+        accelerator = build_accelerator(config)
+        config, run_dir = open_run(config)
+        run_dir = Path(broadcast_object_list([str(run_dir)])[0])
+        with stop.watch():
+            _train(config, run_dir, build_network, build_phases, accelerator, stop)
+            if accelerator.is_main_process:
+                parity = export_run(run_dir)
+                print(f"exported {run_dir / 'model.pt'}: {parity}")
+                print(f"try it: python demo.py --model {run_dir}")
+            accelerator.wait_for_everyone()
+    except (Interrupted, KeyboardInterrupt):
+        saved = (run_dir / "checkpoints" / "last.pt").is_file()
+        go_on = f"python -m {command} --resume {run_dir}"
+        print(f"stopped; go on with: {go_on}" if saved else "stopped before the first step")
+        return 128 + (stop.signal or signal.SIGINT)
+    except KNOWN_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0
+
+
+class StopRequest:
+    """Remembers SIGINT or SIGTERM, for the loop to stop at the next step; a second one forces."""
+
+    def __init__(self) -> None:
+        """Nothing asked for yet."""
+        self.signal: int | None = None
+        self.deferred = False
+
+    def __call__(self) -> bool:
+        """Whether a stop was asked for."""
+        return self.signal is not None
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[None]:
+        """Catch both signals inside the block."""
+        previous = {
+            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: object) -> None:
+        again = self.signal is not None
+        self.signal = number
+        if again or not self.deferred:
+            raise KeyboardInterrupt
+
+
+def build_accelerator(config: TransferConfig) -> Accelerator:
+    """Device, precision and processes, from the settings and torchrun's environment.
+
+    Raises:
+        ValueError: A device that is not there.
+    """
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    cuda = torch.cuda.is_available()
+    if config.device.startswith("cuda"):
+        if not cuda:
+            raise ValueError(f"there is no GPU for --device {config.device}; try --device cpu")
+        torch.cuda.set_device(config.device if ":" in config.device else "cuda:0")
+    cpu = config.device == "cpu" or (
+        config.device == "auto" and not torch.accelerator.is_available()
+    )
+    precision = config.precision
+    if precision == "auto":
+        # bf16 without the hardware's instructions is slower than fp32.
+        if not cpu and cuda:
+            precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        else:
+            precision = "bf16" if cpu and torch.cpu._is_avx512_bf16_supported() else "fp32"
+    return Accelerator(
+        cpu=cpu,
+        mixed_precision="no" if precision == "fp32" else precision,
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+    )
+
+
+def open_run(config: TransferConfig) -> tuple[TransferConfig, Path]:
+    """The settings and folder of this run: the run's own when it is resumed.
+
+    Raises:
+        ValueError: A flag contradicts the resumed run, or the folder is taken.
+    """
+    if config.resume is None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        run_dir = config.run_dir or Path("runs") / f"{stamp}-{config.backbone}-s{config.seed}"
+        if (run_dir / "config.json").exists():
+            raise ValueError(f"{run_dir} holds a run already; go on with --resume {run_dir}")
+        return config, run_dir
+    path = config.resume / "config.json"
+    if not path.is_file():
+        raise ValueError(f"no run to resume at {config.resume}: it has no config.json")
+    saved = TransferConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    default = TransferConfig()
+    for field in dataclasses.fields(config):
+        asked, kept = getattr(config, field.name), getattr(saved, field.name)
+        free = field.name in (*MOVABLE, "resume", "run_dir")
+        if not free and asked not in (kept, getattr(default, field.name)):
+            raise ValueError(
+                f"--resume keeps the run's own settings, and its --{field.name.replace('_', '-')} "
+                f"is {kept}, not {asked}; leave the flag out or start a new run"
+            )
+    moved = {name: getattr(config, name) for name in MOVABLE}
+    return dataclasses.replace(saved, **moved), config.resume
+
+
+def read_photos(config: TransferConfig, run_dir: Path, side_px: int) -> tuple[Split, PhotoCache]:
+    """The split (a resumed run's own) and its decoded photos."""
+    if (run_dir / "split.json").is_file():
+        split = Split.load(run_dir / "split.json")
+        left_out = json.loads((run_dir / "left_out.json").read_text(encoding="utf-8"))
+        paths = [*split.train, *split.val, *left_out]
+        return split, decode_photos(Path(split.root), paths, side_px, config.cache_dir)
+    classes = index_photos(config.data, config.limit)
+    paths = [path for group in classes.values() for path in group]
+    cache = decode_photos(config.data, paths, side_px, config.cache_dir)
+    usable = {
+        label: [path for path in group if path not in cache.left_out]
+        for label, group in classes.items()
+    }
+    root = config.data.resolve()
+    return split_by_class(usable, root, config.val_fraction, config.split_seed), cache
+
+
+def _train(
+    config: TransferConfig,
+    run_dir: Path,
+    build_network: Callable[[TransferConfig, int], nn.Module],
+    build_phases: Callable[[TransferConfig], list[Phase]],
+    accelerator: Accelerator,
+    stop: StopRequest,
+) -> None:
+    """Everything up to the best checkpoint; the run folder appears once nothing can be missing."""
+    processes = accelerator.num_processes
+    if config.batch_size % processes:
+        raise ValueError(
+            f"--batch-size {config.batch_size} is not a multiple of {processes} processes"
+        )
+    torch.manual_seed(config.seed)
+    # The backbone comes first: weights that cannot be had must not leave a half-made run.
+    class_count = None if config.resume else len(index_photos(config.data))
+    if class_count is None:
+        class_count = len(Split.load(run_dir / "split.json").class_names)
+    model = build_network(config, class_count)
+    preprocess = build_preprocess(config, model)
+    with accelerator.main_process_first():
+        split, cache = read_photos(config, run_dir, preprocess.resize_px)
+    if accelerator.is_main_process and not config.resume:
+        write_run(config, run_dir, split, cache.left_out)
+    train_transform = build_train_transform(
+        dataclasses.replace(preprocess, resize_px=config.image_size, crop_px=config.image_size),
+        config.augment,
+        flip=config.flip,
+    )
+
+    def build_loader(paths: list[str], transform: Callable, shuffle: bool) -> DataLoader:
+        size = (
+            min(config.batch_size, len(paths) // processes * processes)
+            if shuffle
+            else config.batch_size
+        )
+        dataset = PhotoDataset(cache.subset(paths), split.labels(paths), transform, config.seed)
+        return DataLoader(
+            dataset,
+            batch_sampler=EpochBatches(len(paths), size, config.seed, shuffle),
+            num_workers=config.workers,
+            persistent_workers=config.workers > 0,
+            pin_memory=accelerator.device.type == "cuda",
+            worker_init_fn=_ignore_interrupts,
+        )
+
+    def log(record: dict[str, float]) -> None:
+        with (run_dir / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        print(
+            f"epoch {record['epoch']:>2} {record['phase']:<4}  loss {record['train/loss']:.3f}  "
+            f"val loss {record['val/loss']:.3f}  top-1 {record['val/top1']:.1%}  "
+            f"top-5 {record['val/top5']:.1%}  {record['images_per_second']:.0f} images/s",
+            flush=True,
+        )
+
+    trainer = Trainer(
+        config, model, build_phases(config),
+        build_loader(split.train, train_transform, shuffle=True),
+        build_loader(split.val, build_eval_transform(preprocess), shuffle=False),
+        accelerator, run_dir, log, stop,
+    )  # fmt: skip
+    stop.deferred = True
+    progress = trainer.fit()
+    stop.deferred = False
+    if accelerator.is_main_process:
+        plot_curves(progress.history, run_dir / "curves.png")
+
+
+def write_run(
+    config: TransferConfig, run_dir: Path, split: Split, left_out: dict[str, str]
+) -> None:
+    """Start the run folder: settings, split, left-out photos."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    split.save(run_dir / "split.json")
+    write_text(run_dir / "left_out.json", json.dumps(left_out, indent=1, ensure_ascii=False))
+    saved = dataclasses.replace(config, run_dir=run_dir)
+    write_text(run_dir / "config.json", json.dumps(saved.to_dict(), indent=2))
+    if left_out:
+        print(f"{len(left_out)} photo(s) left out, listed in {run_dir / 'left_out.json'}")
+    print(f"{run_dir}: {len(split.train)} training and {len(split.val)} validation photos of "
+          f"{len(split.class_names)} classes")  # fmt: skip
+
+
+def _ignore_interrupts(_worker: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the parent alone decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
