@@ -30,9 +30,11 @@ MAX_WAITING = 32
 CSS = """
 .gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
 #title h1 { font-size: 1.7rem; margin-bottom: .1rem; }
-#title p, #about { color: var(--body-text-color-subdued); }
-#about { font-size: .85rem; }
-#answer { min-height: 300px; }
+#title p, #about p { color: var(--body-text-color-subdued); }
+#about p { font-size: .85rem; line-height: 1.5; }
+#answer { min-height: 380px; }
+#answer * { font-family: var(--font); }
+#answer .output-class { padding-top: 2.2rem; }
 """
 
 
@@ -136,6 +138,10 @@ def build_page(predictor: Any) -> Any:
 
     count = min(5, len(predictor.class_names))
 
+    def photo_error(message: str) -> gr.Error:
+        """Shown as HTML, and a file's name is anybody's text; no traceback on the console."""
+        return gr.Error(html.escape(message), title="This photo", print_exception=False)
+
     def photo_source(payload: Any) -> str | bytes | None:
         """The upload itself: Image would open it before our reader, and drop its EXIF."""
         if payload is None:
@@ -156,10 +162,7 @@ def build_page(predictor: Any) -> Any:
         try:
             return predictor.classify(photo, count)
         except PhotoError as error:
-            # Shown as HTML, and a file's name is anybody's text.
-            raise gr.Error(
-                html.escape(str(error)), title="This photo", print_exception=False
-            ) from error
+            raise photo_error(str(error)) from error
 
     def classify_many(
         paths: list[str] | None,
@@ -198,7 +201,7 @@ def build_page(predictor: Any) -> Any:
             photo = gr.Image(
                 label="Photo", type="filepath", image_mode=None, height=380, elem_id="photo",
                 sources=["upload", "webcam", "clipboard"], buttons=["fullscreen"],
-                placeholder="### Drop a photo here\nor click to choose one; "
+                placeholder="# Drop a photo here\nor click to choose one; "
                 "the webcam and the clipboard are below",
                 # Not mirrored: the flip would reach the model. The rear camera, where there is one.
                 webcam_options=gr.WebcamOptions(

@@ -1,1 +1,1 @@
-"""Everything that serving needs: reading photos, the model file, the networks. Never imports train."""
+"""Everything that serving needs: photos, the model file, networks. Never imports train."""

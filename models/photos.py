@@ -19,13 +19,15 @@ PHOTO_EXTENSIONS = frozenset(
 )
 # Only these decoders ever run: Pillow knows others that start programs or are little tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
-KNOWN_CONTENT = (
-    (b"%PDF", "a PDF document"),
-    (b"PK\x03\x04", "a ZIP archive or office document"),
+MARKUP = (
     (b"<svg", "an SVG drawing"),
     (b"<?xml", "an XML or SVG document"),
     (b"<!doctype html", "a web page"),
     (b"<html", "a web page"),
+    (b"%pdf", "a PDF document"),
+)
+BINARY = (
+    (b"PK\x03\x04", "a ZIP archive or office document"),
     (b"\x1a\x45\xdf\xa3", "a video"),
     (b"8BPS", "a Photoshop document"),
     (b"II*\x00\x10\x00\x00\x00CR", "a raw camera file"),
@@ -33,8 +35,9 @@ KNOWN_CONTENT = (
     (b"\x7fELF", "a program"),
     (b"MZ", "a program"),
 )
-PHOTO_SIGNATURES = (
-    b"\xff\xd8", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\x00", b"MM\x00*",
+PHOTO_SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+PHOTO_BRANDS = (
+    b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx",
 )  # fmt: skip
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -70,7 +73,7 @@ def read_photo(
     ignored.
 
     Args:
-        source: A path, the bytes of a file, or a PIL image.
+        source: A path, the bytes of a file, or a PIL image (its current frame, at full size).
         side_px: The short side, in pixels, that the caller needs. JPEGs are then decoded at 1/2,
             1/4 or 1/8 where that still leaves it, which is several times as fast.
 
@@ -88,7 +91,7 @@ def read_photo(
     if not data:
         raise PhotoError(f"{name} is empty (0 bytes); choose another photo")
     if len(data) > MAX_BYTES:
-        raise PhotoError(_too_heavy(name, len(data)))
+        raise PhotoError(_too_heavy(name))
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -117,7 +120,7 @@ def _read_file(path: Path) -> bytes:
     if not is_file:
         raise PhotoError(f"{name or path} is not a file; choose a photo")
     if size > MAX_BYTES:
-        raise PhotoError(_too_heavy(name, size))
+        raise PhotoError(_too_heavy(name))
     return data
 
 
@@ -130,7 +133,7 @@ def _decode(image: Image.Image, name: str, side_px: int | None) -> np.ndarray:
         raise PhotoError(
             f"{name} is {width} x {height} pixels; both sides must have at least {MIN_SIDE_PX}"
         )
-    if side_px is not None and image.format in ("JPEG", "MPO"):
+    if side_px and image.format in ("JPEG", "MPO"):
         image.draft(None, (side_px, side_px))
     try:
         image.load()
@@ -155,12 +158,14 @@ def _orientation(image: Image.Image) -> int:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith(("I", "F")):
-        # convert() would clip at 255 instead of scaling.
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        top = 65535.0 if image.mode.startswith("I") else max(1.0, values.max())
-        grey = Image.fromarray((values.clip(0, top) * (255 / top) + 0.5).astype(np.uint8))
-        return grey.convert("RGB")
+    # convert() would clip these at 255 instead of scaling.
+    if image.mode.startswith("I"):
+        values = np.asarray(image).clip(0, 65535) >> 8
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image)).clip(0, None)
+        values = values * (255 / max(1.0, values.max())) + 0.5
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -168,8 +173,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _too_heavy(name: str, size: int) -> str:
-    return f"{name} has {size / 1e6:.0f} MB; the limit is {MAX_BYTES // 10**6} MB: make it smaller"
+def _too_heavy(name: str) -> str:
+    return f"{name} is over {MAX_BYTES // 10**6} MB; make it smaller and try again"
 
 
 def _too_many_pixels(name: str) -> str:
@@ -178,13 +183,19 @@ def _too_many_pixels(name: str) -> str:
 
 def _not_a_photo(name: str, data: bytes) -> str:
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
-    for signature, what in KNOWN_CONTENT:
-        if start[: len(signature)].lower() == signature.lower():
+    for signature, what in MARKUP:
+        if start[: len(signature)].lower() == signature:
             return f"{name} is {what}, not a photo; {CONVERT}"
-    brand = data[8:12]
-    if data[4:8] == b"ftyp" and brand not in (b"avif", b"heic", b"heix", b"mif1", b"msf1"):
-        return f"{name} is a video, not a photo; take a still picture from it"
-    if data.startswith(PHOTO_SIGNATURES) or data[4:8] == b"ftyp":
+    if start and all(byte >= 32 or byte in b"\t\r\n\f" for byte in start):
+        return f"{name} is a text file, not a photo; {CONVERT}"
+    for signature, what in BINARY:
+        if data.startswith(signature):
+            return f"{name} is {what}, not a photo; {CONVERT}"
+    is_riff, is_container = data.startswith(b"RIFF"), data[4:8] == b"ftyp"
+    if is_container and data[8:12] == b"crx ":
+        return f"{name} is a raw camera file, not a photo; {CONVERT}"
+    if (is_riff and data[8:12] != b"WEBP") or (is_container and data[8:12] not in PHOTO_BRANDS):
+        return f"{name} is a video or sound, not a photo; take a still picture from it"
+    if is_riff or is_container or data.startswith(PHOTO_SIGNATURES):
         return f"{name} is damaged: it begins like a photo, but cannot be read; copy it again"
-    is_text = start and all(byte >= 32 or byte in b"\t\r\n\f" for byte in start)
-    return f"{name} is {'a text file, not a photo' if is_text else 'no photo of a known format'}; {CONVERT}"
+    return f"{name} is no photo of a known format; {CONVERT}"

@@ -50,7 +50,7 @@ def test_class_folders_alone_are_a_data_set(landmark_photos: Path) -> None:
 
 
 def test_useless_folders_are_refused(tmp_path: Path, landmark_photos: Path) -> None:
-    with pytest.raises(DataError, match="no data folder at .*LANDMARKS_DATA"):
+    with pytest.raises(DataError, match=r"no data folder at .*LANDMARKS_DATA"):
         index_photos(tmp_path / "absent")
     with pytest.raises(DataError, match="0 class folders"):
         index_photos(tmp_path)
@@ -74,7 +74,7 @@ def test_split_is_stratified_seeded_and_whole(tmp_path: Path) -> None:
     classes = make_classes()
     split = split_by_class(classes, tmp_path, 0.2, seed=3)
     assert [sum(path.startswith(label) for path in split.val) for label in "abc"] == [4, 4, 4]
-    assert sorted(split.train + split.val) == sorted(sum(classes.values(), []))
+    assert sorted(split.train + split.val) == sorted(p for paths in classes.values() for p in paths)
     assert split.test == []
     assert split == split_by_class(classes, tmp_path, 0.2, seed=3)
     other = split_by_class(classes, tmp_path, 0.2, seed=4)

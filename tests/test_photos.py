@@ -2,35 +2,14 @@
 
 import io
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
-import pillow_heif
 import pytest
+from bad_photos import BAD_PHOTOS, JPEG, draw, encode, png_header
 from PIL import Image
 
-import models.photos
 from models.photos import MIN_SIDE_PX, PhotoError, read_photo
-
-SIZE = (64, 48)
-
-
-def draw(size: tuple[int, int] = SIZE) -> Image.Image:
-    """Four quarters: red, green / blue, white."""
-    width, height = size
-    image = Image.new("RGB", size, "white")
-    image.paste((220, 30, 30), (0, 0, width // 2, height // 2))
-    image.paste((30, 200, 30), (width // 2, 0, width, height // 2))
-    image.paste((30, 30, 220), (0, height // 2, width // 2, height))
-    return image
-
-
-def encode(image: Image.Image, format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 def quarters(image: np.ndarray) -> list[str]:
@@ -38,13 +17,15 @@ def quarters(image: np.ndarray) -> list[str]:
     height, width = image.shape[:2]
     names = []
     for y, x in [(1, 1), (1, 3), (3, 1), (3, 3)]:
-        red, green, blue = (int(value) for value in image[y * height // 4, x * width // 4])
-        named = {"red": red > 150 > max(green, blue), "green": green > 150 > max(red, blue),
-                 "blue": blue > 150 > max(red, green), "white": min(red, green, blue) > 200}  # fmt: skip
-        names.append(next((name for name, holds in named.items() if holds), "?"))
+        bright = tuple(bool(value > 150) for value in image[y * height // 4, x * width // 4])
+        names.append(NAMES.get(bright, "?"))
     return names
 
 
+NAMES = {
+    (True, False, False): "red", (False, True, False): "green",
+    (False, False, True): "blue", (True, True, True): "white",
+}  # fmt: skip
 UPRIGHT = ["red", "green", "blue", "white"]
 COLOUR_FILES = {
     "jpeg": encode(draw(), "JPEG"),
@@ -100,7 +81,7 @@ def test_grey_becomes_three_equal_channels() -> None:
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
 def test_sixteen_bits_are_scaled_not_clipped(format: str) -> None:
-    ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (32, 1))
+    ramp = np.tile(np.linspace(0, 40000, 64).astype(np.uint16), (32, 1))
     image = read_photo(encode(Image.fromarray(ramp), format))
     expected = np.round(ramp / 257)
     assert np.abs(image[..., 0] - expected).max() <= 1
@@ -108,8 +89,9 @@ def test_sixteen_bits_are_scaled_not_clipped(format: str) -> None:
 
 def test_float_tiff_is_scaled() -> None:
     ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (32, 1))
+    ramp[1, 0], ramp[2, 0] = np.nan, -5
     image = read_photo(encode(Image.fromarray(ramp), "TIFF"))
-    assert image[0, 0, 0] == 0
+    assert (image[:3, 0] == 0).all()
     assert image[0, 63, 0] == 255
     assert abs(int(image[0, 32, 0]) - 129) <= 1
 
@@ -184,45 +166,9 @@ def test_reduced_decode_shows_the_same_picture() -> None:
     assert np.abs(np.asarray(full, float) - read_photo(data, 150)).mean() < 2
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds next to nothing."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data
-            + struct.pack(">I", zlib.crc32(kind + data))
-        )  # fmt: skip
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b""))
-
-
-JPEG = COLOUR_FILES["jpeg"]
-BAD_CONTENT = {
-    "empty": (b"", "is empty"),
-    "truncated jpeg": (encode(draw((640, 480)), "JPEG")[:2000], "cut off"),
-    "truncated png": (COLOUR_FILES["png"][:-60], "cut off|damaged"),
-    "truncated webp": (COLOUR_FILES["webp"][:-60], "cut off|damaged"),
-    "truncated heic": (COLOUR_FILES["heic"][:-60], "cut off|damaged"),
-    "header alone": (JPEG[:20], "damaged"),
-    "random": (np.random.default_rng(0).bytes(5000), "no photo of a known format"),
-    "text": (b"Dear Sir,\nplease find no photo here.\n", "a text file"),
-    "pdf": (b"%PDF-1.7\n%\xe2\xe3", "a PDF document"),
-    "zip": (b"PK\x03\x04" + bytes(100), "a ZIP archive"),
-    "svg": (b"  <svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing"),
-    "html": (b"<!DOCTYPE html><html>", "a web page"),
-    "video": (b"\x00\x00\x00\x20ftypisom" + bytes(40), "a video"),
-    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not a photo"),
-    "over 100 megapixels": (png_header(10_001, 10_000), "over 100 megapixels"),
-    "bomb": (png_header(60_000, 60_000), "over 100 megapixels"),
-    "narrow": (encode(draw((15, 300)), "PNG"), "15 x 300 pixels; both sides must have at least 16"),
-    "flat": (encode(draw((300, 8)), "JPEG"), "300 x 8 pixels"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_CONTENT)
+@pytest.mark.parametrize("name", BAD_PHOTOS)
 def test_bad_content_is_explained(name: str, tmp_path: Path) -> None:
-    data, message = BAD_CONTENT[name]
+    data, message = BAD_PHOTOS[name]
     with pytest.raises(PhotoError, match=message):
         read_photo(data)
     path = tmp_path / "holiday.jpg"
@@ -232,13 +178,14 @@ def test_bad_content_is_explained(name: str, tmp_path: Path) -> None:
     assert str(tmp_path) not in str(caught.value)
 
 
-def test_over_fifty_megabytes(tmp_path: Path) -> None:
+def test_over_fifty_megabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "huge.jpg"
     with path.open("wb") as file:
         file.truncate(50 * 1000**2 + 1)
-    with pytest.raises(PhotoError, match=r"huge\.jpg has 50 MB; the limit is 50 MB"):
+    monkeypatch.setattr(Path, "read_bytes", None)  # must not be read at all
+    with pytest.raises(PhotoError, match=r"huge\.jpg is over 50 MB"):
         read_photo(path)
-    with pytest.raises(PhotoError, match="the limit is 50 MB"):
+    with pytest.raises(PhotoError, match="over 50 MB"):
         read_photo(JPEG + bytes(50 * 1000**2))
 
 
@@ -248,7 +195,7 @@ def test_size_is_checked_before_decoding(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
     for data in (png_header(10_001, 10_000), png_header(15, 40)):
-        with pytest.raises(PhotoError, match="megapixels|both sides"):
+        with pytest.raises(PhotoError, match=r"megapixels|both sides"):
             read_photo(data)
 
 
@@ -277,10 +224,16 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match="is not a file"):
         read_photo(tmp_path / "pipe.jpg")
     with pytest.raises(PhotoError, match="cannot be opened"):
+        read_photo("x" * 300 + ".jpg")
+    with pytest.raises(PhotoError, match="cannot be opened"):
         read_photo("bad\0name.jpg")
 
 
-def test_limits_hold_for_opened_images() -> None:
+def test_limits_hold_for_opened_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.new("RGB", (40, 40))
+    with monkeypatch.context() as patch, pytest.raises(PhotoError, match="megapixels"):
+        patch.setattr("models.photos.MAX_PIXELS", 1599)
+        read_photo(image)
     with pytest.raises(PhotoError, match="both sides"):
         read_photo(Image.new("RGB", (MIN_SIDE_PX - 1, 50)))
     with pytest.raises(PhotoError, match="cut off"):
@@ -288,7 +241,7 @@ def test_limits_hold_for_opened_images() -> None:
 
 
 def test_only_named_decoders_run() -> None:
-    opened = {format for format in models.photos.FORMATS if format in Image.OPEN}
-    assert "EPS" not in models.photos.FORMATS
-    assert {"JPEG", "PNG", "WEBP", "HEIF"} <= opened
-    assert pillow_heif.__version__
+    data = encode(draw(), "PPM")
+    assert Image.open(io.BytesIO(data)).size == (64, 48)  # Pillow would
+    with pytest.raises(PhotoError, match="no photo of a known format|text file"):
+        read_photo(data)
