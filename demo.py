@@ -257,11 +257,11 @@ def build_app(predictor: Any, auth: tuple[str, str] | None) -> Any:
         font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     )
     app = gr.mount_gradio_app(
-        app, build_page(predictor), "/", auth=auth, max_file_size=MAX_BYTES, show_error=True,
+        app, build_page(predictor), "/", auth=auth, max_file_size=MAX_BYTES, show_error=False,
         theme=theme, css=CSS, ssr_mode=False, run_history=False, footer_links=["api"],
         enable_monitoring=False, auth_message="This page asks for a user and a password.",
     )  # fmt: skip
-    return RequestGuard(app)
+    return RequestGuard(app, Path(os.environ["GRADIO_TEMP_DIR"]))
 
 
 def open_share_link(port: int) -> None:

@@ -4,6 +4,7 @@ import json
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from models.photos import MAX_BYTES
@@ -22,13 +23,18 @@ Send = Callable[[Message], Awaitable[None]]
 class RequestGuard:
     """ASGI middleware in front of the page.
 
-    Refuses with one plain JSON line: bodies over the limit (413), files given by a remote URL,
-    which Gradio would fetch (400), and logins from an address with too many wrong ones (429).
+    Refuses with one plain JSON line: bodies over the limit (413), files that were not uploaded
+    (400: Gradio would fetch a URL), and logins from an address with too many wrong ones (429).
+
+    Args:
+        app: The ASGI application behind it.
+        uploads: The folder that uploads lie in.
     """
 
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
-        """Wrap an ASGI application."""
+    def __init__(self, app: Callable[..., Awaitable[None]], uploads: Path) -> None:
+        """Nobody has guessed yet."""
         self.app = app
+        self.uploads = uploads.resolve()
         self.wrong_logins: dict[str, deque[float]] = defaultdict(deque)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -43,12 +49,18 @@ class RequestGuard:
         body = await _read_body(receive, MAX_OTHER_BYTES)
         if body is None:
             await _refuse(send, 413, "The request is too large; upload the photo as a file.")
-        elif _has_remote_file(body):
-            await _refuse(send, 400, "Photos at a web address are not fetched; upload the file.")
+        elif not all(self._is_uploaded(path) for path in _file_paths(body)):
+            await _refuse(send, 400, "Files at an address or path are not fetched; upload them.")
         elif path.endswith("/login"):
             await self._login(scope, _replay(body, receive), send)
         else:
             await self.app(scope, _replay(body, receive), send)
+
+    def _is_uploaded(self, path: str) -> bool:
+        try:
+            return Path(path).resolve().is_relative_to(self.uploads) and Path(path).is_file()
+        except (OSError, ValueError):
+            return False
 
     async def _limited_upload(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Streams on, since uploads are large; cut off where a body lies about its length."""
@@ -112,22 +124,22 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-def _has_remote_file(body: bytes) -> bool:
-    """Whether any JSON object names a file by http(s), as Gradio's FileData does in path."""
+def _file_paths(body: bytes) -> list[str]:
+    """Every "path" in a JSON body, however deep: how Gradio's FileData names a file."""
     try:
         todo = [json.loads(body)]
     except (ValueError, RecursionError):
-        return False
+        return []
+    found = []
     while todo:
         value = todo.pop()
         if isinstance(value, dict):
-            path = value.get("path")
-            if isinstance(path, str) and path.lstrip().lower().startswith(("http:", "https:")):
-                return True
+            if isinstance(value.get("path"), str):
+                found.append(value["path"])
             todo.extend(value.values())
         elif isinstance(value, list):
             todo.extend(value)
-    return False
+    return found
 
 
 async def _refuse(send: Send, status: int, detail: str) -> None:

@@ -1,6 +1,13 @@
 """What all tests share: drawn photos, no network, no cache of the user's."""
 
 import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +17,7 @@ from PIL import Image, ImageDraw
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+ROOT = Path(__file__).parents[1]
 COLOURS = ["crimson", "seagreen", "royalblue", "gold", "orchid", "sienna"]
 
 
@@ -50,3 +58,81 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("LANDMARKS_CACHE", str(folder))
     return folder
+
+
+TOY_CLASSES = ["Red Tower", "Green Castle", "Blue Bridge", "Gold Gate", "Pink Palace", "Old Rock"]
+
+
+@pytest.fixture(scope="session")
+def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of six classes with random weights, in a run folder of its own."""
+    import torch
+    from torch import nn
+
+    from models.predictor import save_model
+    from models.preprocess import Preprocess
+
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(32, 6),
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("toy_run") / "model.pt"
+    metrics = {"val/top1": 0.5, "val/top5": 0.9, "val/photos": 40}
+    manifest = {"name": "toy", "metrics": metrics}
+    return save_model(path, network, Preprocess(32, 32), TOY_CLASSES, manifest)
+
+
+class Page:
+    """A running demo.py, in a process of its own."""
+
+    def __init__(self, *arguments: object, wait: bool = True, **environment: str) -> None:
+        command = [sys.executable, str(ROOT / "demo.py"), *map(str, arguments)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+        self.lines: list[str] = []
+        self.url = ""
+        if wait:
+            while not self.url:
+                line = self.process.stdout.readline()
+                assert line, "".join(self.lines)
+                self.lines.append(line)
+                if "is open at" in line:
+                    self.url = line.split()[-1]
+            self._wait_for_health()
+
+    def _wait_for_health(self) -> None:
+        context = ssl._create_unverified_context()
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(f"{self.url}/health", context=context, timeout=5).read()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError(f"no answer from {self.url}")
+
+    def stop(self, number: int = signal.SIGTERM) -> str:
+        """Ask it to end; all that it printed."""
+        self.process.send_signal(number)
+        return self.finish()
+
+    def finish(self) -> str:
+        """Wait for its end; all that it printed."""
+        try:
+            rest, _ = self.process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        return "".join(self.lines) + rest
+
+
+@pytest.fixture(scope="module")
+def page(toy_model: Path) -> Iterator[Page]:
+    """The page on the toy model, shared by a test module; must end without a traceback."""
+    running = Page("--model", toy_model, "--port", 7900)
+    yield running
+    output = running.stop()
+    assert running.process.returncode == 0, output
+    assert "Traceback" not in output, output

@@ -1,0 +1,246 @@
+"""The page in a real browser: upload, clipboard, webcam, several photos, bad photos."""
+
+import csv
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bad_photos import BAD_PHOTOS, encode
+from conftest import TOY_CLASSES, Page, draw_landmark
+from PIL import Image, ImageDraw
+from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Page as Tab
+
+from models.predictor import Predictor
+from train import transfer
+from train.config import TransferConfig
+
+CHROMIUM = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM, reason="no chromium: apt-get install chromium"),
+]
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+    "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+]  # fmt: skip
+LABEL_ROWS = "#answer .confidence-set"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """A tab that notes every console error and every request off this machine."""
+
+    def __init__(self, browser: Browser, url: str, theme: str = "light", **options: object) -> None:
+        self.context = browser.new_context(**options)
+        self.tab: Tab = self.context.new_page()
+        self.problems: list[str] = []
+        self.tab.on("console", lambda m: m.type == "error" and self.problems.append(m.text))
+        self.tab.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.tab.on("request", lambda request: self._check(request.url))
+        self.tab.goto(f"{url}/?__theme={theme}")
+        self.tab.wait_for_selector("#photo")
+
+    def _check(self, url: str) -> None:
+        if not url.startswith(("http://127.0.0.1:", "data:", "blob:", "ws://127.0.0.1:")):
+            self.problems.append(f"request to {url}")
+
+    def labels(self) -> list[str]:
+        self.tab.wait_for_selector(LABEL_ROWS, timeout=15_000)
+        return [
+            row.inner_text().split("\n")[0].strip()
+            for row in self.tab.query_selector_all(f"{LABEL_ROWS} .label .text")
+        ]
+
+    def give(self, name: str, content: bytes) -> None:
+        self.tab.set_input_files(
+            "#photo input[type=file]",
+            {"name": name, "mimeType": "image/jpeg", "buffer": content},
+        )
+
+    def clear(self) -> None:
+        self.tab.click("#photo button[aria-label='Clear'], #photo button[title='Clear']")
+
+
+@pytest.fixture
+def watched(browser: Browser, page: Page) -> Iterator[Watched]:
+    tab = Watched(browser, page.url)
+    yield tab
+    tab.context.close()
+    assert tab.problems == []
+
+
+def test_upload_shows_five_labels_best_first(watched: Watched, toy_model: Path) -> None:
+    content = encode(draw_landmark(1, 0, (400, 300)), "JPEG")
+    watched.give("castle.jpg", content)
+    assert watched.labels() == list(Predictor.load(toy_model).classify(content))
+    about = watched.tab.inner_text("#about")
+    for part in ("toy", "validation top-1 50.0%", "(40 photos)", "deleted"):
+        assert part in about
+
+
+def test_empty_page_says_what_to_do(watched: Watched) -> None:
+    assert "Drop a photo here" in watched.tab.inner_text("#photo")
+    assert f"one of {len(TOY_CLASSES)} landmarks" in watched.tab.inner_text("#title")
+    # The camera opens on a click, not before.
+    assert watched.tab.query_selector("video") is None
+
+
+def test_clipboard(browser: Browser, page: Page) -> None:
+    origin = {"permissions": ["clipboard-read", "clipboard-write"]}
+    watched = Watched(browser, page.url, **origin)
+    watched.tab.evaluate(
+        """async () => {
+            const canvas = document.createElement("canvas");
+            canvas.width = 320; canvas.height = 240;
+            const draw = canvas.getContext("2d");
+            draw.fillStyle = "seagreen"; draw.fillRect(0, 0, 320, 240);
+            const blob = await new Promise(done => canvas.toBlob(done, "image/png"));
+            await navigator.clipboard.write([new ClipboardItem({"image/png": blob})]);
+        }"""
+    )
+    watched.tab.click("#photo button[aria-label='Paste from clipboard']")
+    assert len(watched.labels()) == 5
+    watched.context.close()
+    assert watched.problems == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_fits_the_screen(browser: Browser, page: Page, width: int, theme: str) -> None:
+    watched = Watched(browser, page.url, theme, viewport={"width": width, "height": 844})
+    watched.give("castle.jpg", encode(draw_landmark(1, 0, (800, 600)), "JPEG"))
+    assert len(watched.labels()) == 5
+    assert watched.tab.evaluate("document.documentElement.scrollWidth") <= width
+    is_dark = watched.tab.evaluate("document.body.classList.contains('dark')")
+    assert is_dark == (theme == "dark")
+    watched.context.close()
+    assert watched.problems == []
+
+
+def test_several_photos_and_their_csv(watched: Watched, toy_model: Path, tmp_path: Path) -> None:
+    watched.tab.get_by_role("tab", name="Several photos").click()
+    contents = {f"{i}.jpg": encode(draw_landmark(i, 0), "JPEG") for i in range(3)}
+    contents["broken.jpg"] = b"no photo"
+    watched.tab.set_input_files(
+        "#files input[type=file]",
+        [
+            {"name": name, "mimeType": "image/jpeg", "buffer": content}
+            for name, content in contents.items()
+        ],
+    )
+    link = watched.tab.wait_for_selector("#csv a[download]", timeout=20_000)
+    with watched.tab.expect_download() as download:
+        link.click()
+    download.value.save_as(tmp_path / "answers.csv")
+    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["photo"]: row for row in csv.DictReader(file)}
+    assert list(rows) == list(contents)
+    assert "a text file" in rows["broken.jpg"]["error"]
+    predictor = Predictor.load(toy_model)
+    for name in list(contents)[:3]:
+        best = next(iter(predictor.classify(contents[name]).items()))
+        assert rows[name]["label_1"] == best[0]
+        assert float(rows[name]["probability_1"]) == pytest.approx(best[1], abs=1e-6)
+        assert rows[name]["label_5"]
+        assert best[0] in watched.tab.inner_text("#table")
+
+
+def test_bad_photos_are_explained_and_the_next_is_answered(watched: Watched) -> None:
+    good = encode(draw_landmark(2, 0), "JPEG")
+    for name, (content, message) in BAD_PHOTOS.items():
+        watched.give("photo.jpg", content)
+        toast = watched.tab.wait_for_selector(".toast-body.error", timeout=15_000)
+        text = toast.inner_text()
+        assert any(part in text for part in message.split("|")), (name, text)
+        assert "Traceback" not in text
+        watched.tab.click(".toast-close")
+        watched.tab.wait_for_selector(".toast-body.error", state="detached")
+        watched.clear()
+    watched.give("good.jpg", good)
+    assert len(watched.labels()) == 5
+
+
+ARROWS = ["Left Arrow", "Right Arrow", "Up Arrow", "Down Arrow", "No Arrow"]
+
+
+def draw_arrow(label: int, variant: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
+    """An arrow on a plain ground, and for the last class none."""
+    import numpy as np
+
+    rng = np.random.default_rng((label, variant))
+    width, height = size
+    image = Image.new("RGB", size, tuple(int(value) for value in rng.integers(150, 256, 3)))
+    if label == len(ARROWS) - 1:
+        return image
+    draw = ImageDraw.Draw(image)
+    x, y = width * rng.uniform(0.45, 0.55), height * rng.uniform(0.45, 0.55)
+    reach = min(size) * rng.uniform(0.3, 0.4)
+    ahead, aside = [((-1, 0), (0, 1)), ((1, 0), (0, 1)), ((0, -1), (1, 0)), ((0, 1), (1, 0))][label]
+
+    def point(along: float, across: float) -> tuple[float, float]:
+        return (
+            x + reach * (along * ahead[0] + across * aside[0]),
+            y + reach * (along * ahead[1] + across * aside[1]),
+        )
+
+    ink = tuple(int(value) for value in rng.integers(0, 90, 3))
+    draw.polygon([point(1, 0), point(0, 0.9), point(0, -0.9)], fill=ink)
+    draw.polygon([point(0, 0.3), point(0, -0.3), point(-1, -0.3), point(-1, 0.3)], fill=ink)
+    return image
+
+
+@pytest.fixture(scope="module")
+def arrow_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows left from right: trained without flips by the project's own command."""
+    root = tmp_path_factory.mktemp("arrows")
+    for label, name in enumerate(ARROWS):
+        folder = root / "photos" / f"{label}.{name.replace(' ', '_')}"
+        folder.mkdir(parents=True)
+        for variant in range(24):
+            draw_arrow(label, variant).save(folder / f"{variant}.png")
+    config = TransferConfig(
+        data=root / "photos", run_dir=root / "run", backbone="resnet18", pretrained=False,
+        epochs=16, image_size=48, eval_image_size=64, batch_size=20, learning_rate=2e-3,
+        mix_probability=0.0, augment=0.5, flip=False, workers=0, device="cpu",
+    )  # fmt: skip
+    assert transfer.main(config) == 0
+    return root / "run"
+
+
+def test_webcam_snapshot_is_not_mirrored(arrow_run: Path, tmp_path: Path) -> None:
+    predictor = Predictor.load(arrow_run / "model.pt")
+    for label in (0, 1):
+        assert next(iter(predictor.classify(draw_arrow(label, 99, (640, 480))))) == ARROWS[label]
+    running = Page("--model", arrow_run, "--port", 7970)
+    try:
+        for label in (0, 1):
+            film = tmp_path / f"{label}.mjpeg"
+            film.write_bytes(encode(draw_arrow(label, 99, (640, 480)), "JPEG") * 10)
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(
+                    executable_path=CHROMIUM,
+                    args=[*FLAGS, f"--use-file-for-fake-video-capture={film}"],
+                )
+                watched = Watched(browser, running.url, permissions=["camera"])
+                watched.tab.click("#photo button[aria-label='Capture from camera']")
+                watched.tab.click("#photo button:has-text('Click to Access Webcam')")
+                watched.tab.wait_for_function(
+                    "() => (document.querySelector('#photo video') || {}).videoWidth > 0"
+                )
+                watched.tab.click("#photo button[title='capture photo']")
+                assert watched.labels()[0] == ARROWS[label]
+                assert watched.problems == []
+                browser.close()
+    finally:
+        running.stop()
