@@ -8,21 +8,19 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import base64
-import contextlib
 import csv
 import html
-import shutil
 import signal
-import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
+
+from models.listen import PageError, listen, open_share_link, upload_folder
 
 KEEP_SECONDS = 600
 CLEAN_EVERY_SECONDS = 60
@@ -59,10 +57,6 @@ class PageConfig:
     """The certificate's key (PEM)."""
 
 
-class PageError(ValueError):
-    """A setting that cannot work; the message names the fix."""
-
-
 def check_config(config: PageConfig) -> tuple[str, str] | None:
     """The (user, password) asked for, if any.
 
@@ -83,34 +77,6 @@ def check_config(config: PageConfig) -> tuple[str, str] | None:
     if not user or not password:
         raise PageError("--auth (or LANDMARKS_AUTH) must look like user:password")
     return user, password
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket on port, or on the next free one of the hundred after it.
-
-    Raises:
-        PageError: If the host is not this machine's, or none is free.
-    """
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise PageError(f"--host {host} is not known: {error}") from error
-    for candidate in range(port, min(port + 100, 65536)):
-        server = socket.socket(family, socket.SOCK_STREAM)
-        if os.name == "posix":  # elsewhere this would share a port that is in use
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            server.bind((host, candidate, *address[2:]))
-            server.listen(128)
-        except OSError as error:
-            server.close()
-            if error.errno == 99:  # EADDRNOTAVAIL: no other port will help
-                raise PageError(f"--host {host} is not an address of this machine") from error
-            continue
-        if candidate != port:
-            print(f"port {port} is in use; taking {candidate}")
-        return server
-    raise PageError(f"no free port from {port} on; name another with --port")
 
 
 def describe_model(predictor: Any) -> str:
@@ -140,7 +106,7 @@ def build_page(predictor: Any) -> Any:
 
     def photo_error(message: str) -> gr.Error:
         """Shown as HTML, and a file's name is anybody's text; no traceback on the console."""
-        return gr.Error(html.escape(message), title="This photo", print_exception=False)
+        return gr.Error(html.escape(message), print_exception=False)
 
     def photo_source(payload: Any) -> str | bytes | None:
         """The upload itself: Image would open it before our reader, and drop its EXIF."""
@@ -262,42 +228,6 @@ def build_app(predictor: Any, auth: tuple[str, str] | None) -> Any:
         enable_monitoring=False, auth_message="This page asks for a user and a password.",
     )  # fmt: skip
     return RequestGuard(app, Path(os.environ["GRADIO_TEMP_DIR"]))
-
-
-def open_share_link(port: int) -> None:
-    """Print a public link, or one line if there is no way out; never blocks the page."""
-    import secrets
-
-    from gradio import networking
-
-    found: list[str] = []
-
-    def connect() -> None:
-        # setup_tunnel prints and raises in many ways; each means that there is no link.
-        with contextlib.suppress(Exception):
-            token = secrets.token_urlsafe(32)
-            found.append(networking.setup_tunnel("127.0.0.1", port, token, None, None))
-
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(timeout=20)
-    print(
-        f"public link: {found[0]}"
-        if found
-        else "no public link (Gradio's servers are out of reach); the page goes on locally",
-        flush=True,
-    )
-
-
-@contextlib.contextmanager
-def upload_folder() -> Iterator[None]:
-    """A folder for uploads of this process alone, removed at the end."""
-    folder = tempfile.mkdtemp(prefix="landmarks-page-")
-    os.environ["GRADIO_TEMP_DIR"] = folder
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def serve(config: PageConfig) -> None:

@@ -8,14 +8,14 @@ SOURCES = [ROOT / "demo.py", *sorted(ROOT.glob("models/*.py")), *sorted(ROOT.glo
 # Lower may not import higher. Modules of train/ not named here are command lines, on top.
 PARTS = {
     "train.config": 1, "train.cache": 1, "train.checkpoint": 1, "train.metrics": 1,
-    "train.plots": 1, "train.transforms": 1, "train.data": 2, "train.engine": 3,
-    "train.export": 3, "train.run": 4,
+    "train.plots": 1, "train.transforms": 1, "train.data": 2, "train.device": 2,
+    "train.phases": 2, "train.stop": 1, "train.engine": 3, "train.export": 3, "train.run": 4,
 }  # fmt: skip
 COMMANDS = 5
 # Outside packages that one file alone may import, so that replacing them is one file's work.
 ONLY_IN = {
     "albumentations": {"train/transforms.py"},
-    "gradio": {"demo.py"},
+    "gradio": {"demo.py", "models/listen.py"},
     "wandb": {"train/tracking.py", "models/source.py"},
 }
 
@@ -75,4 +75,4 @@ def test_torch_jit_lives_in_one_file() -> None:
 
 def test_no_file_outgrows_its_room() -> None:
     lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
-    assert {name: count for name, count in lengths.items() if count > 350} == {}
+    assert {name: count for name, count in lengths.items() if count > 300} == {}

@@ -13,8 +13,9 @@ import torch
 from conftest import draw_landmark
 from torch import nn
 
+from models.classifier import PhotoClassifier
 from models.photos import PhotoError
-from models.predictor import ModelFileError, PhotoClassifier, Predictor, file_digest, save_model
+from models.predictor import ModelFileError, Predictor, file_digest, save_model
 from models.preprocess import Preprocess, resize_images
 from models.source import BUNDLED, find_model
 

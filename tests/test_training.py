@@ -16,9 +16,10 @@ import train.run
 from models.predictor import Predictor
 from train import transfer
 from train.config import TransferConfig
-from train.engine import Trainer, schedule_factor
+from train.engine import Trainer
 from train.export import Parity, ParityError, export_run
 from train.metrics import bootstrap_interval, classification_metrics, top_k_accuracy
+from train.phases import schedule_factor
 
 
 def tiny(data: Path, run_dir: Path, **changes: object) -> TransferConfig:
@@ -28,6 +29,11 @@ def tiny(data: Path, run_dir: Path, **changes: object) -> TransferConfig:
         "epochs": 3, "image_size": 32, "batch_size": 8, "workers": 0, "device": "cpu",
     } | changes  # fmt: skip
     return TransferConfig(**settings)
+
+
+def read_records(run_dir: Path) -> list[dict]:
+    """What each epoch logged."""
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
 def final_weights(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -48,7 +54,9 @@ def test_run_folder_holds_everything(finished_run: Path) -> None:
         "config.json", "metrics.jsonl", "checkpoints", "model.pt", "model.pt2", "manifest.json",
         "split.json", "left_out.json", "curves.png",
     }  # fmt: skip
-    records = [json.loads(line) for line in (finished_run / "metrics.jsonl").open()]
+    records = [
+        json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()
+    ]
     assert [record["epoch"] for record in records] == [1, 2, 3]
     assert {"train/loss", "val/loss", "val/top1", "val/top5", "best_val_top1"} <= set(records[0])
     manifest = json.loads((finished_run / "manifest.json").read_text())
@@ -107,7 +115,9 @@ def test_head_phase_then_all(landmark_photos: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "tuned"
     assert transfer.main(tiny(landmark_photos, run_dir, **settings, head_epochs=1)) == 0
     assert not torch.equal(final_weights(run_dir)["conv_stem.weight"], start["conv_stem.weight"])
-    phases = [json.loads(line)["phase"] for line in (run_dir / "metrics.jsonl").open()]
+    phases = [
+        json.loads(line)["phase"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()
+    ]
     assert phases == ["head", "all"]
 
 
@@ -159,10 +169,7 @@ def test_two_processes_equal_one_within_noise(
         env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
-    one, two = (
-        [json.loads(line) for line in (folder / "metrics.jsonl").open()]
-        for folder in (finished_run, run_dir)
-    )
+    one, two = (read_records(folder) for folder in (finished_run, run_dir))
     assert len(two) == 3  # one process writes
     for first, second in zip(one, two, strict=True):
         # Batch norm sees half the batch and each process draws its own dropout.

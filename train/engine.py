@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
-from torchvision.transforms import v2
 from tqdm import tqdm
 
 from models.pretrained import set_train_mode
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.config import TransferConfig
 from train.metrics import classification_metrics
+from train.phases import Phase, Progress, build_mix, schedule_factor
 
 Log = Callable[[dict[str, float]], None]
 
@@ -31,56 +31,6 @@ class TrainingError(RuntimeError):
 
 class Interrupted(Exception):
     """A stop by signal, after the checkpoint was saved."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training with an optimizer and a schedule of its own.
-
-    Attributes:
-        name: For the progress bar.
-        epochs: How many.
-        prepare: Freezes or unfreezes the model and returns its parameter groups (lr_scale each).
-        mix: Whether mixup and CutMix apply.
-        average: Whether the weights are averaged (EMA), the average being what is validated.
-    """
-
-    name: str
-    epochs: int
-    prepare: Callable[[nn.Module], list[dict[str, Any]]]
-    mix: bool
-    average: bool
-
-
-@dataclass
-class Progress:
-    """Where a training is: all that a checkpoint holds beside tensors."""
-
-    epoch: int = 0
-    batch: int = 0
-    loss_sum: float = 0.0
-    elapsed_seconds: float = 0.0
-    best_epoch: int = -1
-    best_top1: float = -1.0
-    best_loss: float = math.inf
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
-def schedule_factor(step: int, steps: int, warmup_steps: int) -> float:
-    """Learning rate as a fraction of its peak: linear warm-up, then a cosine to zero."""
-    if step < warmup_steps:
-        return (step + 1) / (warmup_steps + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
-
-
-def build_mix(config: TransferConfig, class_count: int) -> Callable[[Tensor, Tensor], Any] | None:
-    """Mixup and CutMix in equal parts, of those whose parameter is above 0; None for neither."""
-    mixes: list[Any] = []
-    if config.mixup > 0:
-        mixes.append(v2.MixUp(alpha=config.mixup, num_classes=class_count))
-    if config.cutmix > 0:
-        mixes.append(v2.CutMix(alpha=config.cutmix, num_classes=class_count))
-    return v2.RandomChoice(mixes) if mixes and config.mix_probability > 0 else None
 
 
 class Trainer:
@@ -136,7 +86,7 @@ class Trainer:
             end = first + phase.epochs
             if self.progress.epoch < end and not self._is_stale():
                 inside = (self.progress.epoch, self.progress.batch) > (first, 0)
-                self._start_phase(phase, saved if inside else None)
+                self.start_phase(phase, saved if inside else None)
                 saved = None
                 while self.progress.epoch < end and not self._is_stale():
                     self._train_epoch(phase, first)
@@ -148,7 +98,8 @@ class Trainer:
         done = self.progress.epoch - 1 - self.progress.best_epoch
         return self.progress.batch == 0 and done >= self.config.patience
 
-    def _start_phase(self, phase: Phase, saved: dict[str, Any] | None) -> None:
+    def start_phase(self, phase: Phase, saved: dict[str, Any] | None) -> None:
+        """Freeze or unfreeze, and give the phase its optimizer; saved: of a checkpoint in it."""
         groups = phase.prepare(self.plain)
         optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
         self.average = (
@@ -183,7 +134,7 @@ class Trainer:
         for batch in self.train_loader:
             step = (progress.epoch - first_epoch) * steps_per_epoch + progress.batch
             factor = schedule_factor(step, total, warmup)
-            loss = self._step(batch, factor, phase.mix)
+            loss = self.step(batch, factor, phase.mix)
             if not math.isfinite(loss):
                 self._report_non_finite(loss, factor, batch)
             if self.average is not None:
@@ -205,7 +156,7 @@ class Trainer:
             / max(1e-9, time.perf_counter() - started),
         }  # fmt: skip
 
-    def _step(self, batch: dict[str, Tensor], factor: float, mix: bool) -> float:
+    def step(self, batch: dict[str, Tensor], factor: float, mix: bool) -> float:
         """One optimizer step; the mean loss of this process's part of the batch, in nats."""
         progress, config = self.progress, self.config
         # Dropout and mixing draw from torch's global state: set per step, resume needs no state.

@@ -1,31 +1,33 @@
 """One training run, from settings to model file: what the command lines share."""
 
-import contextlib
 import dataclasses
 import json
-import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, broadcast_object_list
+from accelerate.utils import broadcast_object_list
 from torch import nn
 from torch.utils.data import DataLoader
 
 from models.predictor import ModelFileError
+from models.preprocess import Preprocess
 from models.pretrained import BackboneError
 from train.cache import PhotoCache, decode_photos
 from train.checkpoint import write_text
 from train.config import TransferConfig
 from train.data import DataError, EpochBatches, PhotoDataset, Split, index_photos, split_by_class
-from train.engine import Interrupted, Phase, Trainer, TrainingError
+from train.device import build_accelerator
+from train.engine import Interrupted, Trainer, TrainingError
 from train.export import ParityError, build_preprocess, export_run
+from train.phases import Phase
 from train.plots import plot_curves
-from train.transforms import build_eval_transform, build_train_transform
+from train.stop import StopRequest
+from train.transforms import PhotoTransform, build_eval_transform, build_train_transform
 
 # What may differ when a run goes on: where things are or run, not what is computed.
 MOVABLE = ("device", "workers", "cache_dir")
@@ -77,66 +79,6 @@ def run_training(
     return 0
 
 
-class StopRequest:
-    """Remembers SIGINT or SIGTERM, for the loop to stop at the next step; a second one forces."""
-
-    def __init__(self) -> None:
-        """Nothing asked for yet."""
-        self.signal: int | None = None
-        self.deferred = False
-
-    def __call__(self) -> bool:
-        """Whether a stop was asked for."""
-        return self.signal is not None
-
-    @contextlib.contextmanager
-    def watch(self) -> Iterator[None]:
-        """Catch both signals inside the block."""
-        previous = {
-            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: object) -> None:
-        again = self.signal is not None
-        self.signal = number
-        if again or not self.deferred:
-            raise KeyboardInterrupt
-
-
-def build_accelerator(config: TransferConfig) -> Accelerator:
-    """Device, precision and processes, from the settings and torchrun's environment.
-
-    Raises:
-        ValueError: A device that is not there.
-    """
-    logging.getLogger("accelerate").setLevel(logging.ERROR)
-    cuda = torch.cuda.is_available()
-    if config.device.startswith("cuda"):
-        if not cuda:
-            raise ValueError(f"there is no GPU for --device {config.device}; try --device cpu")
-        torch.cuda.set_device(config.device if ":" in config.device else "cuda:0")
-    cpu = config.device == "cpu" or (
-        config.device == "auto" and not torch.accelerator.is_available()
-    )
-    precision = config.precision
-    if precision == "auto":
-        # bf16 without the hardware's instructions is slower than fp32.
-        if not cpu and cuda:
-            precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-        else:
-            precision = "bf16" if cpu and torch.cpu._is_avx512_bf16_supported() else "fp32"
-    return Accelerator(
-        cpu=cpu,
-        mixed_precision="no" if precision == "fp32" else precision,
-        dataloader_config=DataLoaderConfiguration(split_batches=True),
-    )
-
-
 def open_run(config: TransferConfig) -> tuple[TransferConfig, Path]:
     """The settings and folder of this run: the run's own when it is resumed.
 
@@ -184,6 +126,31 @@ def read_photos(config: TransferConfig, run_dir: Path, side_px: int) -> tuple[Sp
     return split_by_class(usable, root, config.val_fraction, config.split_seed), cache
 
 
+def build_transforms(
+    config: TransferConfig, preprocess: Preprocess
+) -> tuple[PhotoTransform, PhotoTransform]:
+    """Training and evaluation pipelines; training crops have a side of their own."""
+    crop = Preprocess(
+        config.image_size, config.image_size, mean=preprocess.mean, std=preprocess.std
+    )
+    train = build_train_transform(crop, config.augment, flip=config.flip)
+    return train, build_eval_transform(preprocess)
+
+
+def build_loader(
+    dataset: PhotoDataset, batches: EpochBatches, config: TransferConfig, accelerator: Accelerator
+) -> DataLoader:
+    """Batches of a data set, from worker processes that live as long as the run."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=config.workers,
+        persistent_workers=config.workers > 0,
+        pin_memory=accelerator.device.type == "cuda",
+        worker_init_fn=_ignore_interrupts,
+    )
+
+
 def _train(
     config: TransferConfig,
     run_dir: Path,
@@ -209,27 +176,15 @@ def _train(
         split, cache = read_photos(config, run_dir, preprocess.resize_px)
     if accelerator.is_main_process and not config.resume:
         write_run(config, run_dir, split, cache.left_out)
-    train_transform = build_train_transform(
-        dataclasses.replace(preprocess, resize_px=config.image_size, crop_px=config.image_size),
-        config.augment,
-        flip=config.flip,
-    )
+    train_transform, eval_transform = build_transforms(config, preprocess)
+    # A batch is the same for any number of processes, so it must be a multiple of their number.
+    size = min(config.batch_size, len(split.train) // processes * processes)
 
-    def build_loader(paths: list[str], transform: Callable, shuffle: bool) -> DataLoader:
-        size = (
-            min(config.batch_size, len(paths) // processes * processes)
-            if shuffle
-            else config.batch_size
-        )
+    def loader(paths: list[str], transform: PhotoTransform, shuffle: bool) -> DataLoader:
         dataset = PhotoDataset(cache.subset(paths), split.labels(paths), transform, config.seed)
-        return DataLoader(
-            dataset,
-            batch_sampler=EpochBatches(len(paths), size, config.seed, shuffle),
-            num_workers=config.workers,
-            persistent_workers=config.workers > 0,
-            pin_memory=accelerator.device.type == "cuda",
-            worker_init_fn=_ignore_interrupts,
-        )
+        batch_size = size if shuffle else config.batch_size
+        batches = EpochBatches(len(paths), batch_size, config.seed, shuffle)
+        return build_loader(dataset, batches, config, accelerator)
 
     def log(record: dict[str, float]) -> None:
         with (run_dir / "metrics.jsonl").open("a", encoding="utf-8") as file:
@@ -243,8 +198,8 @@ def _train(
 
     trainer = Trainer(
         config, model, build_phases(config),
-        build_loader(split.train, train_transform, shuffle=True),
-        build_loader(split.val, build_eval_transform(preprocess), shuffle=False),
+        loader(split.train, train_transform, shuffle=True),
+        loader(split.val, eval_transform, shuffle=False),
         accelerator, run_dir, log, stop,
     )  # fmt: skip
     stop.deferred = True

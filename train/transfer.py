@@ -7,7 +7,7 @@ from torch import nn
 
 from models.pretrained import build_pretrained, freeze_backbone, layer_learning_rates, unfreeze
 from train.config import TransferConfig
-from train.engine import Phase
+from train.phases import Phase
 from train.run import run_training
 
 
