@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import threading
+import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,13 @@ def build_app(predictor: Any, auth: tuple[str, str] | None) -> Any:
     return RequestGuard(app, Path(os.environ["GRADIO_TEMP_DIR"]))
 
 
+def show_in_browser(url: str) -> None:
+    """Open the page where somebody sits in front of a screen."""
+    screen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY")
+    if sys.stdout.isatty() and screen:
+        threading.Timer(1.0, webbrowser.open, [url]).start()
+
+
 def serve(config: PageConfig) -> None:
     """Load the model, open the page, and stay until Ctrl-C or SIGTERM."""
     auth = check_config(config)
@@ -253,6 +261,7 @@ def serve(config: PageConfig) -> None:
                 "hint: over plain http a browser gives other machines no webcam; "
                 "use --ssl-certfile and --ssl-keyfile"
             )
+        show_in_browser(f"{scheme}://{shown}:{port}")
         if config.share:
             threading.Thread(target=open_share_link, args=(port,), daemon=True).start()
         # uvicorn stops cleanly and then raises the signal again, for us to end with status 0.

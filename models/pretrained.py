@@ -95,6 +95,20 @@ def normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...
     return tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
 
 
+def check_image_sizes(model: nn.Module, sides_px: set[int]) -> None:
+    """Refuse sizes that the backbone cannot see (some vision transformers know one alone).
+
+    Raises:
+        BackboneError: Naming the flags that fit.
+    """
+    fixed = model.pretrained_cfg.get("fixed_input_size") and model.pretrained_cfg["input_size"][-1]
+    if fixed and sides_px != {fixed}:
+        raise BackboneError(
+            f"{model.pretrained_cfg['architecture']} sees photos of {fixed} x {fixed} pixels "
+            f"alone: add --image-size {fixed} --eval-image-size {fixed}"
+        )
+
+
 def freeze_backbone(model: nn.Module) -> None:
     """Stop gradients to all but the classifier; set_train_mode then keeps its batch norm still."""
     model.requires_grad_(False)

@@ -9,6 +9,7 @@ import torch
 from models.pretrained import (
     BackboneError,
     build_pretrained,
+    check_image_sizes,
     freeze_backbone,
     layer_learning_rates,
     normalisation,
@@ -126,3 +127,11 @@ def test_unreachable_hub_names_two_ways_out(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("timm.models._builder.load_pretrained", refuse)
     with pytest.raises(BackboneError, match=r"--weights FILE.*--no-pretrained"):
         build_pretrained("resnet18", 3)
+
+
+def test_fixed_input_size_is_said() -> None:
+    model = build_pretrained("vit_tiny_patch16_224", 3, pretrained=False)
+    check_image_sizes(model, {224})
+    with pytest.raises(BackboneError, match="--image-size 224 --eval-image-size 224"):
+        check_image_sizes(model, {192, 256})
+    check_image_sizes(build_pretrained("resnet18", 3, pretrained=False), {192, 256})

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from models.predictor import ModelFileError
 from models.preprocess import Preprocess
-from models.pretrained import BackboneError
+from models.pretrained import BackboneError, check_image_sizes
 from train.cache import PhotoCache, decode_photos
 from train.checkpoint import write_text
 from train.config import TransferConfig
@@ -171,6 +171,7 @@ def _train(
     if class_count is None:
         class_count = len(Split.load(run_dir / "split.json").class_names)
     model = build_network(config, class_count)
+    check_image_sizes(model, {config.image_size, config.eval_side_px})
     preprocess = build_preprocess(config, model)
     with accelerator.main_process_first():
         split, cache = read_photos(config, run_dir, preprocess.resize_px)
