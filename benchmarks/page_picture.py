@@ -42,7 +42,7 @@ def draw_tower(path: Path) -> None:
         width = half_width(y) + extra
         draw.rectangle((600 - width, y - 10, 600 + width, y + 10), fill=iron)
     draw.line([(600, 10), (600, 70)], fill=iron, width=6)
-    draw.chord((480, 690, 720, 930), 180, 360, fill=(150, 176, 160))
+    draw.chord((480, 690, 720, 930), 180, 360, fill=(212, 192, 186))
     draw.rectangle((0, 800, 1200, 900), fill=(88, 118, 70))
     image.filter(ImageFilter.GaussianBlur(1.2)).save(path, quality=92)
 

@@ -200,9 +200,9 @@ def arrow_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for variant in range(150):
             draw_arrow(label, variant).save(folder / f"{variant}.png")
     config = TransferConfig(
-        data=root / "photos", run_dir=root / "run", epochs=6, image_size=64,
-        eval_image_size=64, batch_size=12, mix_probability=0.0, augment=0.0, ema_decay=0.0, flip=False, precision="fp32", workers=0,
-        device="cpu",
+        data=root / "photos", run_dir=root / "run", epochs=6, image_size=64, eval_image_size=64,
+        batch_size=12, mix_probability=0.0, augment=0.0, ema_decay=0.0, flip=False,
+        precision="fp32", workers=0, device="cpu",
     )  # fmt: skip
     assert transfer.main(config) == 0
     return root / "run"
