@@ -1,5 +1,6 @@
 """A pretrained backbone from timm with a new head; freezing that really freezes."""
 
+import difflib
 import importlib.util
 from pathlib import Path
 
@@ -40,11 +41,8 @@ def build_pretrained(
     """
     name = ALIASES.get(backbone, backbone)
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name.split('.')[0][:8]}*")[:5])
-        raise BackboneError(
-            f"timm has no backbone {backbone!r}"
-            + (f"; did you mean one of: {near}" if near else "")
-        )
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5))
+        raise BackboneError(f"timm has no backbone {backbone!r}; the nearest: {near or 'none'}")
     settings = {"num_classes": class_count, "drop_rate": drop_rate, "scriptable": True}
     if not pretrained:
         return timm.create_model(name, pretrained=False, **settings)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import draw_landmark
 
-import train.run
+import train.export
 from models.predictor import Predictor
 from train import transfer
 from train.config import TransferConfig
@@ -267,14 +267,8 @@ def test_export_fails_when_the_file_scores_differently(
     run_dir = tmp_path / "run"
     shutil.copytree(finished_run, run_dir)
     (run_dir / "model.pt").unlink()
-    original = train.export.build_eval_transform
-
-    def mirrored(preprocess: object) -> object:
-        transform = original(preprocess)
-        return lambda image, seed=None: -transform(image, seed=seed)
-
-    monkeypatch.setattr(train.export, "build_eval_transform", mirrored)
-    monkeypatch.setattr(train.export, "MAX_TOP1_DIFFERENCE", -1)
+    right = train.export.eager_logits
+    monkeypatch.setattr(train.export, "eager_logits", lambda *parts: -right(*parts))
     with pytest.raises(ParityError, match="disagrees"):
         export_run(run_dir)
     assert not (run_dir / "model.pt").exists()

@@ -57,8 +57,8 @@ class Parity:
     def check(self) -> None:
         """Raise ParityError beyond 0.2 points of top-1 or 0.5 % flips (one photo is allowed)."""
         allowed = max(1, int(MAX_FLIP_FRACTION * self.photos))
-        difference = abs(self.eager_top1 - self.file_top1)
-        if self.flips > allowed or difference > max(MAX_TOP1_DIFFERENCE, 1.001 / self.photos):
+        hits = round(abs(self.eager_top1 - self.file_top1) * self.photos)
+        if self.flips > allowed or hits > max(1, int(MAX_TOP1_DIFFERENCE * self.photos)):
             raise ParityError(
                 f"the model file disagrees with the training pipeline on {self.photos} validation "
                 f"photos: top-1 {self.eager_top1:.4f} against {self.file_top1:.4f}, "
