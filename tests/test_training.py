@@ -75,7 +75,8 @@ def test_model_file_answers(finished_run: Path, tmp_path: Path) -> None:
     assert sum(answer.values()) == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize("after_steps", [1, 5])
+# Inside the first epoch, after its last batch, after its validation, inside the second.
+@pytest.mark.parametrize("after_steps", [1, 4, 5, 7])
 def test_resume_gives_the_same_weights(
     finished_run: Path,
     landmark_photos: Path,

@@ -127,10 +127,11 @@ class Trainer:
         set_train_mode(self.model)
         title = f"epoch {progress.epoch + 1}/{config.epochs} {phase.name}"
         bar = tqdm(
-            total=steps_per_epoch, initial=progress.batch, desc=title, unit="batch", leave=False,
-            disable=not self.accelerator.is_main_process,
+            total=steps_per_epoch * batches.batch_size, initial=progress.batch * batches.batch_size,
+            desc=title, unit="image", leave=False, disable=not self.accelerator.is_main_process,
         )  # fmt: skip
-        started = time.perf_counter()
+        started, first_batch = time.perf_counter(), progress.batch
+        factor = 0.0
         for batch in self.train_loader:
             step = (progress.epoch - first_epoch) * steps_per_epoch + progress.batch
             factor = schedule_factor(step, total, warmup)
@@ -141,20 +142,27 @@ class Trainer:
                 self.average.update(self.plain, step=step + 1)
             progress.batch += 1
             progress.loss_sum += loss
-            bar.set_postfix(loss=f"{progress.loss_sum / progress.batch:.3f}", refresh=False)
-            bar.update()
+            bar.set_postfix(
+                loss=f"{progress.loss_sum / progress.batch:.3f}",
+                lr=f"{config.learning_rate * factor:.1e}",
+                best=f"{max(0.0, progress.best_top1):.1%}",
+                refresh=False,
+            )
+            bar.update(batches.batch_size)
             if self._stop_asked():
                 progress.elapsed_seconds += time.perf_counter() - started
                 self._save()
                 raise Interrupted
         bar.close()
-        progress.elapsed_seconds += time.perf_counter() - started
+        elapsed = time.perf_counter() - started
+        progress.elapsed_seconds += elapsed
+        loss_sum = torch.tensor(progress.loss_sum, device=self.accelerator.device)
         self.figures = {
-            "train/loss": progress.loss_sum / steps_per_epoch,
+            # Each process has seen its part of every batch.
+            "train/loss": self.accelerator.reduce(loss_sum, "mean").item() / steps_per_epoch,
             "train/learning_rate": config.learning_rate * factor,
-            "images_per_second": len(batches) * batches.batch_size
-            / max(1e-9, time.perf_counter() - started),
-        }  # fmt: skip
+            "images_per_second": (progress.batch - first_batch) * batches.batch_size / elapsed,
+        }
 
     def step(self, batch: dict[str, Tensor], factor: float, mix: bool) -> float:
         """One optimizer step; the mean loss of this process's part of the batch, in nats."""
