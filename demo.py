@@ -117,9 +117,7 @@ def build_page(predictor: Any) -> Any:
             try:
                 return base64.b64decode(payload.url.partition(",")[2], validate=True)
             except ValueError as error:
-                raise gr.Error(
-                    "The data: URL is not valid base64.", print_exception=False
-                ) from error
+                raise photo_error("the data: URL is not valid base64") from error
         return payload.path
 
     def classify(photo: str | bytes | None) -> dict[str, float] | None:

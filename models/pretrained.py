@@ -4,6 +4,7 @@ import difflib
 import importlib.util
 from pathlib import Path
 
+import huggingface_hub
 import timm
 import torch
 from torch import nn
@@ -62,6 +63,7 @@ def build_pretrained(
         _load_wheel_weights(model)
         model.reset_classifier(class_count)
         return model
+    _ask_hub_once()
     try:
         return timm.create_model(name, pretrained=True, **settings)
     except Exception as error:
@@ -70,6 +72,17 @@ def build_pretrained(
             f"({type(error).__name__}). Two ways out: --weights FILE with a local copy, "
             "or --no-pretrained for random weights"
         ) from error
+
+
+def _ask_hub_once() -> None:
+    """Let the hub's client use its local cache alone where it cannot be reached.
+
+    The client itself retries for most of a minute.
+    """
+    try:
+        huggingface_hub.utils.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
+    except Exception:
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
 
 
 def _load_wheel_weights(model: nn.Module) -> None:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub
 
 ROOT = Path(__file__).parents[1]
 COLOURS = ["crimson", "seagreen", "royalblue", "gold", "orchid", "sienna"]
