@@ -53,7 +53,7 @@ def main(config: OverheadConfig) -> None:
         for name in names:
             coarse = Image.fromarray(rng.integers(0, 256, (8, 11, 3), dtype=np.uint8))
             coarse.resize((341, 256), Image.Resampling.BICUBIC).save(Path(folder) / name)
-        settings = TransferConfig(data=Path(folder), head_epochs=0, epochs=1, seed=config.seed)
+        settings = TransferConfig(image_size=192, head_epochs=0, epochs=1, seed=config.seed)
         model = build_pretrained(settings.backbone, 50)
         preprocess = build_preprocess(settings, model)
         cache = decode_photos(Path(folder), names, preprocess.resize_px, Path(folder) / "cache")

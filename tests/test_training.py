@@ -63,6 +63,7 @@ def test_run_folder_holds_everything(finished_run: Path) -> None:
     assert manifest == Predictor.load(finished_run / "model.pt").manifest
     assert manifest["metrics"]["val/photos"] == 3
     assert manifest["config"]["backbone"] == "resnet18"
+    assert str(finished_run.parent) not in json.dumps(manifest)
     split = json.loads((finished_run / "split.json").read_text())
     assert manifest["split"]["fingerprint"] == split["fingerprint"]
     assert split["test"] == []

@@ -33,11 +33,11 @@ class TransferConfig:
     """Passes over the training photos, both phases together."""
     head_epochs: int = 1
     """The first of them, with the backbone frozen (0 without pretrained weights)."""
-    image_size: int = 192
+    image_size: int = 224
     """Side in pixels of the training crops."""
     eval_image_size: int | None = None
-    """Side in pixels for validation and the model file; none: a quarter above image_size, since
-    random crops enlarge objects (Touvron et al. 2019)."""
+    """Side in pixels for validation and the model file; none: about a sixth above image_size, since
+    random crops enlarge objects (FixRes, Touvron et al. 2019)."""
     resize_mode: Literal["crop", "pad"] = "crop"
     """At validation and in the model file: centre crop, or the whole photo on black."""
     batch_size: int = 64
@@ -121,7 +121,7 @@ class TransferConfig:
     @property
     def eval_side_px(self) -> int:
         """Side of the square at validation and in the model file."""
-        return self.eval_image_size or -(-self.image_size * 5 // 4 // 32) * 32
+        return self.eval_image_size or max(32, round(self.image_size * 7 / 6 / 32) * 32)
 
     def to_dict(self) -> dict[str, object]:
         """The fields as JSON-ready values."""

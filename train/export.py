@@ -23,6 +23,7 @@ from train.data import DataError, PhotoDataset, Split
 from train.metrics import classification_metrics
 from train.transforms import build_eval_transform
 
+PLACES = ("data", "weights", "cache_dir", "run_dir", "resume")
 MAX_TOP1_DIFFERENCE = 0.002
 MAX_FLIP_FRACTION = 0.005
 
@@ -139,7 +140,9 @@ def export_run(run_dir: Path) -> Parity:
         "name": run_dir.name,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "metrics": {"val/photos": len(dataset)},
-        "config": {k: v for k, v in config.to_dict().items() if k not in ("cache_dir", "resume")},
+        # A model file travels: no folder of the machine that made it.
+        "config": {k: v for k, v in config.to_dict().items() if k not in PLACES},
+        "data": config.data.resolve().name,
         "split": {"fingerprint": split.fingerprint, "train_photos": len(split.train)},
         "training": {
             "epochs": len(history),
