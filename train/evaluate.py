@@ -15,7 +15,7 @@ import tyro
 from tqdm import tqdm
 
 from models.photos import PHOTO_EXTENSIONS, PhotoError
-from models.predictor import ModelFileError, Predictor, rewrite_manifest
+from models.predictor import ModelFileError, Predictor, file_digest, rewrite_manifest
 from models.source import find_model
 from train.checkpoint import write_text
 from train.data import DataError, clean_class_name
@@ -98,8 +98,14 @@ def evaluate(config: EvaluateConfig) -> dict[str, object]:
         for label, name in enumerate(predictor.class_names)
         if (truth == label).any()
     }
+    digest = predictor.digest
+    if config.record:
+        test = {f"test/{name}": figures[name] for name in ("loss", "top1", "top5")}
+        measured = {**predictor.manifest["metrics"], **test, "test/photos": len(rows)}
+        rewrite_manifest(predictor.path, {**predictor.manifest, "metrics": measured})
+        digest = file_digest(predictor.path)  # the same network in a file that says more
     metrics = {
-        "model": predictor.digest,
+        "model": digest,
         "photos": len(rows),
         "unreadable": unreadable,
         **figures,
@@ -107,14 +113,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, object]:
         "recall_per_class": dict(sorted(per_class.items(), key=lambda item: item[1])),
     }
     write_text(config.out / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False))
-    if config.record:
-        test = {f"test/{name}": figures[name] for name in ("loss", "top1", "top5")}
-        measured = {**predictor.manifest["metrics"], **test, "test/photos": len(rows)}
-        rewrite_manifest(predictor.path, {**predictor.manifest, "metrics": measured})
     if config.log is not None:
         with config.log.open("a", encoding="utf-8") as file:
             file.write(
-                f"| {predictor.digest[:12]} | {time.strftime('%Y-%m-%d')} | {len(rows)} | "
+                f"| {digest[:12]} | {time.strftime('%Y-%m-%d')} | {len(rows)} | "
                 f"{figures['top1']:.4f} | {figures['top5']:.4f} | {figures['loss']:.4f} |\n"
             )
     return metrics
