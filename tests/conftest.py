@@ -52,12 +52,12 @@ def landmark_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Decoded photos of tests stay out of the user's cache; shared within a test session."""
-    folder = tmp_path_factory.getbasetemp() / "cache"
-    monkeypatch.setenv("LANDMARKS_CACHE", str(folder))
-    return folder
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decoded photos of tests stay out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LANDMARKS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 TOY_CLASSES = ["Red Tower", "Green Castle", "Blue Bridge", "Gold Gate", "Pink Palace", "Old Rock"]

@@ -11,7 +11,7 @@ import pytest
 from bad_photos import BAD_PHOTOS, encode
 from conftest import TOY_CLASSES, Page, draw_landmark
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserType, sync_playwright
 from playwright.sync_api import Page as Tab
 
 from models.predictor import Predictor
@@ -32,11 +32,16 @@ LABEL_ROWS = "#answer .confidence-set"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def chromium() -> Iterator[BrowserType]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+        yield playwright.chromium
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: BrowserType) -> Iterator[Browser]:
+    browser = chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield browser
+    browser.close()
 
 
 class Watched:
@@ -208,7 +213,9 @@ def arrow_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "run"
 
 
-def test_webcam_snapshot_is_not_mirrored(arrow_run: Path, tmp_path: Path) -> None:
+def test_webcam_snapshot_is_not_mirrored(
+    chromium: BrowserType, arrow_run: Path, tmp_path: Path
+) -> None:
     predictor = Predictor.load(arrow_run / "model.pt")
     for label in (0, 1):
         assert next(iter(predictor.classify(draw_arrow(label, 99, (640, 480))))) == ARROWS[label]
@@ -217,20 +224,17 @@ def test_webcam_snapshot_is_not_mirrored(arrow_run: Path, tmp_path: Path) -> Non
         for label in (0, 1):
             film = tmp_path / f"{label}.mjpeg"
             film.write_bytes(encode(draw_arrow(label, 99, (640, 480)), "JPEG") * 10)
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(
-                    executable_path=CHROMIUM,
-                    args=[*FLAGS, f"--use-file-for-fake-video-capture={film}"],
-                )
-                watched = Watched(browser, running.url, permissions=["camera"])
-                watched.tab.click("#photo button[aria-label='Capture from camera']")
-                watched.tab.click("#photo button:has-text('Click to Access Webcam')")
-                watched.tab.wait_for_function(
-                    "() => (document.querySelector('#photo video') || {}).videoWidth > 0"
-                )
-                watched.tab.click("#photo button[aria-label='capture photo']")
-                assert watched.labels()[0] == ARROWS[label]
-                assert watched.problems == []
-                browser.close()
+            camera = f"--use-file-for-fake-video-capture={film}"
+            browser = chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, camera])
+            watched = Watched(browser, running.url, permissions=["camera"])
+            watched.tab.click("#photo button[aria-label='Capture from camera']")
+            watched.tab.click("#photo button:has-text('Click to Access Webcam')")
+            watched.tab.wait_for_function(
+                "() => (document.querySelector('#photo video') || {}).videoWidth > 0"
+            )
+            watched.tab.click("#photo button[aria-label='capture photo']")
+            assert watched.labels()[0] == ARROWS[label]
+            assert watched.problems == []
+            browser.close()
     finally:
         running.stop()

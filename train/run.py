@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from torch import nn
 from torch.utils.data import DataLoader
@@ -76,6 +77,8 @@ def run_training(
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+        # Else a second run in this process (a notebook) could not choose another precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
     return 0
 
 
