@@ -27,9 +27,8 @@ from train.config import TransferConfig
 from train.data import EpochBatches, PhotoDataset
 from train.device import build_accelerator
 from train.engine import Trainer
-from train.export import build_preprocess
+from train.network import build_phases, build_preprocess
 from train.run import build_loader, build_transforms
-from train.transfer import build_phases
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywhere
 
-from demo import build_page
+from models.page import build_page
 from models.predictor import Predictor
-from models.source import find_model
+from models.source import ModelSource, Served, find_model
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def draw_photo(path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(30, 226, (12, 16, 3), dtype=np.uint8)
     image = np.asarray(Image.fromarray(coarse).resize((4000, 3000), Image.Resampling.BICUBIC))
-    noise = rng.normal(0, 6, image.shape).astype(np.float32)
+    noise = rng.normal(0, 11, image.shape).astype(np.float32)
     noisy = (image + noise).clip(0, 255).astype(np.uint8)
     Image.fromarray(noisy).save(path, quality=90)
 
@@ -48,7 +48,7 @@ def draw_photo(path: Path, seed: int) -> None:
 def main(config: LatencyConfig) -> None:
     """Make the photo, call the handler, print the percentiles."""
     predictor = Predictor.load(find_model(config.model))
-    page = build_page(predictor)
+    page = build_page(ModelSource(Served(predictor)))
     handler = next(fn.fn for fn in page.fns.values() if fn.api_name == "classify")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "photo.jpg"

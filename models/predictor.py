@@ -144,7 +144,7 @@ class Predictor:
             Preprocess.from_dict(manifest["preprocess"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelFileError(
-                f"{path} is not a whole model file of this project ({_first_line(error)}); "
+                f"{path} is not a whole model file of this project ({first_line(error)}); "
                 "export it again with: python -m train.export RUN_FOLDER"
             ) from error
         return cls(path, file_digest(path), manifest, module.eval())
@@ -198,5 +198,6 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,5 +1,8 @@
 """What all tests share: drawn photos, no network, no cache of the user's."""
 
+import contextlib
+import copy
+import json
 import os
 import signal
 import ssl
@@ -9,13 +12,21 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from fake_wandb import FakeWandb, fake_wandb  # noqa: F401 - a fixture
 from PIL import Image, ImageDraw
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub
+os.environ["WANDB_MODE"] = "disabled"  # those that need it turn it on, against a stand-in
+for _variable in ("WANDB_API_KEY", "WANDB_BASE_URL", "LANDMARKS_ARTIFACT"):
+    os.environ.pop(_variable, None)
+
+if TYPE_CHECKING:
+    from train.config import TransferConfig
 
 ROOT = Path(__file__).parents[1]
 COLOURS = ["crimson", "seagreen", "royalblue", "gold", "orchid", "sienna"]
@@ -23,6 +34,15 @@ COLOURS = ["crimson", "seagreen", "royalblue", "gold", "orchid", "sienna"]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data", type=Path, help="folder of real photos, for slow tests")
+    parser.addoption("--wandb-project", help="ENTITY/PROJECT of a real account, for one test")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs an account, unless one is named."""
+    if not config.getoption("--wandb-project"):
+        left_out = [item for item in items if item.get_closest_marker("account")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def draw_landmark(label: int, variant: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
@@ -81,6 +101,98 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     metrics = {"val/top1": 0.5, "val/top5": 0.9, "val/photos": 40}
     manifest = {"name": "toy", "metrics": metrics}
     return save_model(path, network, Preprocess(32, 32), TOY_CLASSES, manifest)
+
+
+def tiny(data: Path, run_dir: Path, **changes: object) -> "TransferConfig":
+    """Settings of a training that takes seconds."""
+    from train.config import TransferConfig
+
+    settings = {
+        "data": data, "run_dir": run_dir, "backbone": "resnet18", "pretrained": False,
+        "epochs": 3, "image_size": 32, "batch_size": 8, "workers": 0, "device": "cpu",
+    } | changes  # fmt: skip
+    return TransferConfig(**settings)
+
+
+@pytest.fixture(scope="session")
+def finished_run(landmark_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from train.run import run_training
+
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    assert run_training(tiny(landmark_photos, run_dir)) == 0
+    return run_dir
+
+
+@pytest.fixture(scope="session")
+def finished_scratch(landmark_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the network from random weights, with no W&B."""
+    from train.config import ScratchConfig
+    from train.run import run_training
+
+    run_dir = tmp_path_factory.mktemp("runs") / "scratch"
+    config = ScratchConfig(
+        data=landmark_photos, run_dir=run_dir, epochs=3, image_size=32, batch_size=8, width=8,
+        depth=1, workers=0, device="cpu",
+    )  # fmt: skip
+    assert run_training(config) == 0
+    return run_dir
+
+
+def read_records(run_dir: Path) -> list[dict]:
+    """What each epoch logged."""
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+class Client:
+    """Commands of this project or of wandb, each in a process group of its own, on a stand-in."""
+
+    def __init__(self, server: FakeWandb, home: Path, **environment: str) -> None:
+        inherited = {name: value for name, value in os.environ.items() if "WANDB" not in name}
+        cache = {"LANDMARKS_CACHE": str(home / "landmarks")}
+        self.environment = inherited | server.environment(home) | cache | environment
+
+    def without_key(self) -> "Client":
+        """The same, with no account."""
+        other = copy.copy(self)
+        other.environment = {k: v for k, v in self.environment.items() if k != "WANDB_API_KEY"}
+        return other
+
+    def start(self, *arguments: object) -> subprocess.Popen:
+        """Start python with these arguments; killed with all its children when collected late."""
+        process = subprocess.Popen(
+            [sys.executable, *map(str, arguments)], cwd=ROOT, env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        STARTED.append(process)
+        return process
+
+    def run(
+        self, *arguments: object, check: bool = True, timeout: float = 180
+    ) -> subprocess.CompletedProcess:
+        """Run to the end, within a limit."""
+        process = self.start(*arguments)
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        if check:
+            assert process.returncode == 0, f"{arguments}\n{output[-3000:]}\n{errors[-3000:]}"
+        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+
+
+STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """Kill what a test's clients left behind: an orphaned wandb-core survives its parent."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 class Page:

@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, BrowserType, sync_playwright
 from playwright.sync_api import Page as Tab
 
 from models.predictor import Predictor
-from train import transfer
 from train.config import TransferConfig
+from train.run import run_training
 
 CHROMIUM = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium")
 pytestmark = [
@@ -97,7 +97,8 @@ def test_upload_shows_five_labels_best_first(watched: Watched, toy_model: Path) 
 
 def test_empty_page_says_what_to_do(watched: Watched) -> None:
     assert "Drop a photo here" in watched.tab.inner_text("#photo")
-    assert f"one of {len(TOY_CLASSES)} landmarks" in watched.tab.inner_text("#title")
+    assert "Give a photo" in watched.tab.inner_text("#title")
+    assert f"{len(TOY_CLASSES)} landmarks" in watched.tab.inner_text("#about")
     # The camera opens on a click, not before.
     assert watched.tab.query_selector("video") is None
 
@@ -209,7 +210,7 @@ def arrow_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         batch_size=12, mix_probability=0.0, augment=0.0, ema_decay=0.0, flip=False,
         precision="fp32", workers=0, device="cpu",
     )  # fmt: skip
-    assert transfer.main(config) == 0
+    assert run_training(config) == 0
     return root / "run"
 
 

@@ -10,30 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import draw_landmark
+from conftest import draw_landmark, read_records, tiny
 
 import train.export
 from models.predictor import Predictor
-from train import transfer
-from train.config import TransferConfig
+from train.config import ScratchConfig, TransferConfig
 from train.engine import Trainer
 from train.export import Parity, ParityError, export_run
 from train.metrics import bootstrap_interval, classification_metrics, top_k_accuracy
+from train.network import build_network
 from train.phases import schedule_factor
-
-
-def tiny(data: Path, run_dir: Path, **changes: object) -> TransferConfig:
-    """Settings of a training that takes seconds."""
-    settings = {
-        "data": data, "run_dir": run_dir, "backbone": "resnet18", "pretrained": False,
-        "epochs": 3, "image_size": 32, "batch_size": 8, "workers": 0, "device": "cpu",
-    } | changes  # fmt: skip
-    return TransferConfig(**settings)
-
-
-def read_records(run_dir: Path) -> list[dict]:
-    """What each epoch logged."""
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+from train.run import run_training
 
 
 def final_weights(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -41,18 +28,12 @@ def final_weights(run_dir: Path) -> dict[str, torch.Tensor]:
     return {**saved["model"], **{f"average.{k}": v for k, v in (saved["average"] or {}).items()}}
 
 
-@pytest.fixture(scope="module")
-def finished_run(landmark_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run_dir = tmp_path_factory.mktemp("runs") / "whole"
-    assert transfer.main(tiny(landmark_photos, run_dir)) == 0
-    return run_dir
-
-
 def test_run_folder_holds_everything(finished_run: Path) -> None:
     names = {path.name for path in finished_run.iterdir()}
     assert names == {
         "config.json", "metrics.jsonl", "checkpoints", "model.pt", "model.pt2", "manifest.json",
-        "split.json", "left_out.json", "curves.png",
+        "split.json", "left_out.json", "curves.png", "confusion.png", "predictions.csv",
+        "MODEL_CARD.md",
     }  # fmt: skip
     records = [
         json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()
@@ -95,10 +76,10 @@ def test_resume_gives_the_same_weights(
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_stop_asked", stop_in_time)
-        assert transfer.main(tiny(landmark_photos, run_dir)) == 130
+        assert run_training(tiny(landmark_photos, run_dir)) == 130
     assert f"--resume {run_dir}" in capsys.readouterr().out
     assert not (run_dir / "model.pt").exists()
-    assert transfer.main(TransferConfig(resume=run_dir, device="cpu", workers=0)) == 0
+    assert run_training(TransferConfig(resume=run_dir, device="cpu", workers=0)) == 0
     assert len((run_dir / "metrics.jsonl").read_text().splitlines()) == 3
     whole, resumed = final_weights(finished_run), final_weights(run_dir)
     assert whole.keys() == resumed.keys()
@@ -109,13 +90,13 @@ def test_head_phase_then_all(landmark_photos: Path, tmp_path: Path) -> None:
     """The default backbone, with its weights: phase one leaves it alone, phase two does not."""
     settings = {"backbone": "efficientnet_lite0", "pretrained": True, "epochs": 2}
     run_dir = tmp_path / "run"
-    assert transfer.main(tiny(landmark_photos, run_dir, **settings, head_epochs=2)) == 0
+    assert run_training(tiny(landmark_photos, run_dir, **settings, head_epochs=2)) == 0
     frozen = final_weights(run_dir)
-    start = transfer.build_network(TransferConfig(), 3).state_dict()
+    start = build_network(TransferConfig(), 3).state_dict()
     same = {name for name in start if torch.equal(frozen[name], start[name])}
     assert set(start) - same == {"classifier.weight", "classifier.bias"}
     run_dir = tmp_path / "tuned"
-    assert transfer.main(tiny(landmark_photos, run_dir, **settings, head_epochs=1)) == 0
+    assert run_training(tiny(landmark_photos, run_dir, **settings, head_epochs=1)) == 0
     assert not torch.equal(final_weights(run_dir)["conv_stem.weight"], start["conv_stem.weight"])
     phases = [
         json.loads(line)["phase"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()
@@ -188,7 +169,7 @@ def test_corrupt_photo_is_left_out_and_listed(tmp_path: Path) -> None:
             draw_landmark(label, variant).save(data / name / f"{variant}.jpg")
     (data / "a" / "3.jpg").write_bytes(b"\xff\xd8\xff broken")
     run_dir = tmp_path / "run"
-    assert transfer.main(tiny(data, run_dir, epochs=1)) == 0
+    assert run_training(tiny(data, run_dir, epochs=1)) == 0
     assert list(json.loads((run_dir / "left_out.json").read_text())) == ["a/3.jpg"]
     split = json.loads((run_dir / "split.json").read_text())
     assert len(split["train"] + split["val"]) == 9
@@ -196,7 +177,7 @@ def test_corrupt_photo_is_left_out_and_listed(tmp_path: Path) -> None:
     for variant in range(5):
         (data / "b" / f"{variant}.jpg").write_bytes(b"")
     again = tmp_path / "again"
-    assert transfer.main(tiny(data, again, epochs=1)) == 1
+    assert run_training(tiny(data, again, epochs=1)) == 1
     assert not again.exists()
 
 
@@ -220,12 +201,14 @@ def test_mistakes_end_in_one_line_and_no_run(
         (tiny(landmark_photos, run_dir, device="cuda:0"), "--device"),
         (tiny(landmark_photos, finished_run), "go on with --resume"),
         (TransferConfig(resume=tmp_path / "absent"), "no run to resume"),
+        (ScratchConfig(resume=finished_run), "goes on with: python -m train.transfer --resume"),
+        (tiny(landmark_photos, run_dir, wandb="online"), "wandb login"),
         (TransferConfig(resume=finished_run, epochs=7), "its --epochs is 3, not 7"),
     ]
     for config, message in cases:
         if config.device == "cuda:0" and torch.cuda.is_available():
             continue
-        assert transfer.main(config) == 1
+        assert run_training(config) == 1
         assert message in capsys.readouterr().err
     assert not run_dir.exists()
 
@@ -240,7 +223,7 @@ def test_non_finite_loss_names_step_rate_and_photos(
     landmark_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     config = tiny(landmark_photos, tmp_path / "run", learning_rate=1e30, clip_norm=1e30)
-    assert transfer.main(config) == 1
+    assert run_training(config) == 1
     message = capsys.readouterr().err
     assert "the loss is nan" in message or "the loss is inf" in message
     for part in ("step", "learning rate", "train/", "--learning-rate"):
@@ -250,13 +233,13 @@ def test_non_finite_loss_names_step_rate_and_photos(
 def test_early_stop(landmark_photos: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     settings = {"epochs": 40, "patience": 2, "learning_rate": 1e-9, "ema_decay": 0.0}
-    assert transfer.main(tiny(landmark_photos, run_dir, **settings)) == 0
+    assert run_training(tiny(landmark_photos, run_dir, **settings)) == 0
     assert len((run_dir / "metrics.jsonl").read_text().splitlines()) < 40
 
 
 def test_workers_change_nothing(landmark_photos: Path, finished_run: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    assert transfer.main(tiny(landmark_photos, run_dir, workers=2)) == 0
+    assert run_training(tiny(landmark_photos, run_dir, workers=2)) == 0
     whole, other = final_weights(finished_run), final_weights(run_dir)
     assert all(torch.equal(whole[name], other[name]) for name in whole)
 

@@ -1,10 +1,12 @@
-"""Settings of a training: command line flags, checkpoint record and run description in one."""
+"""Settings of a training: command line flags, W&B config and checkpoint record in one."""
 
 import dataclasses
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
+
+from models.source import default_cache, has_wandb_key
 
 
 def default_data() -> Path:
@@ -12,27 +14,31 @@ def default_data() -> Path:
     return Path(os.environ.get("LANDMARKS_DATA", "data/landmark_images"))
 
 
-def default_cache() -> Path:
-    """LANDMARKS_CACHE, else ~/.cache/landmarks."""
-    return Path(os.environ.get("LANDMARKS_CACHE", Path.home() / ".cache" / "landmarks"))
+def resolve_mode(asked: str | None) -> str:
+    """online, offline or disabled: the flag, else WANDB_MODE, else online where a key is.
+
+    Raises:
+        ValueError: An unknown mode, or online without a key (W&B would prompt for one).
+    """
+    mode = asked or os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
+    if mode not in ("online", "offline", "disabled"):
+        raise ValueError(f"WANDB_MODE is {mode!r}; it must be online, offline or disabled")
+    if mode == "online" and not has_wandb_key():
+        raise ValueError("W&B is to be online but has no key: run wandb login, or --wandb offline")
+    return mode
 
 
 @dataclass(frozen=True)
-class TransferConfig:
-    """Fine-tune a pretrained backbone on a folder of landmark photos."""
+class TrainConfig:
+    """What every training has; each command adds its network's own settings."""
+
+    command: ClassVar[str]
+    """The module that the user types."""
 
     data: Path = field(default_factory=default_data)
     """Folder with train/ (and test/, never opened) of class folders, or of class folders."""
-    backbone: str = "tf_efficientnet_lite0"
-    """Any timm model name."""
-    pretrained: bool = True
-    """Start from ImageNet weights; --no-pretrained starts from random ones."""
-    weights: Path | None = None
-    """Local file with the backbone's weights, instead of the hub."""
     epochs: int = 12
-    """Passes over the training photos, both phases together."""
-    head_epochs: int = 1
-    """The first of them, with the backbone frozen (0 without pretrained weights)."""
+    """Passes over the training photos, all phases together."""
     image_size: int = 224
     """Side in pixels of the training crops."""
     eval_image_size: int | None = None
@@ -44,8 +50,6 @@ class TransferConfig:
     """Photos per step, over all processes together."""
     learning_rate: float = 1e-3
     """Peak, at the head; AdamW."""
-    layer_decay: float = 0.85
-    """Factor on the learning rate per layer below the head, in phase two."""
     weight_decay: float = 0.05
     """Decoupled; none on biases and norms."""
     warmup_epochs: float = 0.5
@@ -57,7 +61,7 @@ class TransferConfig:
     cutmix: float = 1.0
     """Beta parameter of CutMix (Yun et al. 2019); 0 turns it off."""
     mix_probability: float = 0.3
-    """Fraction of phase-two batches that mixup or CutMix changes."""
+    """Fraction of the batches that mixup or CutMix changes (never while a backbone is frozen)."""
     augment: float = 1.0
     """Strength of colour, warp, softness and dropout, 0 to 2; 0 leaves crop and flip."""
     flip: bool = True
@@ -65,7 +69,7 @@ class TransferConfig:
     drop_rate: float = 0.2
     """Dropout before the head."""
     ema_decay: float = 0.99
-    """Moving average of the weights in phase two, which is what is validated; 0 turns it off."""
+    """Moving average of the weights, which is what is validated; 0 turns it off."""
     clip_norm: float = 1.0
     """Largest gradient norm."""
     patience: int = 5
@@ -87,20 +91,41 @@ class TransferConfig:
     cache_dir: Path = field(default_factory=default_cache)
     """Where decoded photos are kept between runs (LANDMARKS_CACHE)."""
     run_dir: Path | None = None
-    """Folder of this run; none: runs/<time>-<backbone>-s<seed>."""
+    """Folder of this run; none: runs/<time>-<network>-s<seed>."""
     resume: Path | None = None
     """Run folder to go on with; its own settings are used."""
+    wandb: Literal["online", "offline", "disabled"] | None = None
+    """Weights & Biases; none: WANDB_MODE, else online where a key is, else offline."""
+    entity: str | None = None
+    """W&B user or team; none: WANDB_ENTITY, else the key's own."""
+    project: str | None = None
+    """W&B project; none: WANDB_PROJECT, else landmarks."""
+    group: str | None = None
+    """W&B group of this run."""
+    tags: tuple[str, ...] = ()
+    """W&B tags of this run."""
+    notes: str | None = None
+    """W&B notes of this run."""
+    upload_photos: bool = False
+    """Put the photos themselves into the W&B data set artifact, not their hashes alone."""
+    promote: bool = True
+    """At the end, let the W&B alias best move to this model if it is the best of its split."""
 
     def __post_init__(self) -> None:
         """Reject settings that cannot work, before anything is written."""
-        rules = {
+        for message, holds in self.rules().items():
+            if not holds:
+                raise ValueError(message)
+
+    def rules(self) -> dict[str, bool]:
+        """What must hold, by the message that says so."""
+        return {
             "epochs must be at least 1": self.epochs >= 1,
-            "head-epochs must lie between 0 and epochs": self.head_epochs >= 0,
             "image-size must be at least 32": self.image_size >= 32,
             "eval-image-size must be at least 32": (self.eval_image_size or 32) >= 32,
             "batch-size must be at least 2": self.batch_size >= 2,
             "learning-rate must be above 0": self.learning_rate > 0,
-            "layer-decay must lie in (0, 1]": 0 < self.layer_decay <= 1,
+            "weight-decay must be at least 0": self.weight_decay >= 0,
             "label-smoothing must lie in [0, 1)": 0 <= self.label_smoothing < 1,
             "mixup and cutmix must be at least 0": min(self.mixup, self.cutmix) >= 0,
             "mix-probability must lie in [0, 1]": 0 <= self.mix_probability <= 1,
@@ -114,26 +139,108 @@ class TransferConfig:
             "limit must be at least 2": self.limit is None or self.limit >= 2,
             "seeds must be at least 0": min(self.seed, self.split_seed) >= 0,
         }
-        for message, holds in rules.items():
-            if not holds:
-                raise ValueError(message)
 
     @property
     def eval_side_px(self) -> int:
         """Side of the square at validation and in the model file."""
         return self.eval_image_size or max(32, round(self.image_size * 7 / 6 / 32) * 32)
 
-    def to_dict(self) -> dict[str, object]:
-        """The fields as JSON-ready values."""
+    @property
+    def network_name(self) -> str:
+        """For the name of the run."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """The command and the fields, as JSON-ready values."""
         fields = dataclasses.asdict(self)
-        return {
+        return {"command": self.command} | {
             key: str(value) if isinstance(value, Path) else value for key, value in fields.items()
         }
 
-    @classmethod
-    def from_dict(cls, values: dict[str, object]) -> "TransferConfig":
-        """The reverse of to_dict."""
-        paths = {"data", "weights", "cache_dir", "run_dir", "resume"}
-        return cls(
-            **{key: Path(v) if key in paths and v is not None else v for key, v in values.items()}
-        )
+
+@dataclass(frozen=True)
+class TransferConfig(TrainConfig):
+    """Fine-tune a pretrained backbone on a folder of landmark photos."""
+
+    command: ClassVar[str] = "train.transfer"
+
+    backbone: str = "tf_efficientnet_lite0"
+    """Any timm model name."""
+    pretrained: bool = True
+    """Start from ImageNet weights; --no-pretrained starts from random ones."""
+    weights: Path | None = None
+    """Local file with the backbone's weights, instead of the hub."""
+    head_epochs: int = 1
+    """The first epochs, with the backbone frozen (0 without pretrained weights)."""
+    layer_decay: float = 0.85
+    """Factor on the learning rate per layer below the head, in phase two."""
+
+    @property
+    def network_name(self) -> str:
+        """The backbone."""
+        return self.backbone
+
+    def rules(self) -> dict[str, bool]:
+        """What must hold, by the message that says so."""
+        return super().rules() | {
+            "head-epochs must be at least 0": self.head_epochs >= 0,
+            "layer-decay must lie in (0, 1]": 0 < self.layer_decay <= 1,
+        }
+
+
+@dataclass(frozen=True)
+class ScratchConfig(TrainConfig):
+    """Train a residual network from random weights on a folder of landmark photos."""
+
+    command: ClassVar[str] = "train.scratch"
+
+    epochs: int = 60
+    """Passes over the training photos."""
+    image_size: int = 96
+    """Side in pixels of the training crops."""
+    learning_rate: float = 4e-3
+    """Peak; AdamW."""
+    warmup_epochs: float = 2.0
+    """Linear warm-up; then a cosine to zero."""
+    patience: int = 20
+    """Stop after so many epochs without a better validation top-1."""
+    width: int = 32
+    """Channels of the first stage; the further ones have 2, 4 and 6 times as many."""
+    depth: int = 2
+    """Residual blocks per stage."""
+
+    @property
+    def network_name(self) -> str:
+        """The one there is."""
+        return "scratch"
+
+    def rules(self) -> dict[str, bool]:
+        """What must hold, by the message that says so."""
+        return super().rules() | {
+            "width must be a multiple of 8 from 8 to 128": self.width in range(8, 129, 8),
+            "depth must lie between 1 and 8": 1 <= self.depth <= 8,
+        }
+
+
+CONFIGS: dict[str, type[TrainConfig]] = {
+    config.command: config for config in (TransferConfig, ScratchConfig)
+}
+
+
+def config_from_dict(values: dict[str, Any]) -> TrainConfig:
+    """The reverse of to_dict.
+
+    Raises:
+        ValueError: If another version of this project wrote it.
+    """
+    values = dict(values)
+    kind = CONFIGS.get(values.pop("command", ""))
+    fields = {field.name: field for field in dataclasses.fields(kind)} if kind else {}
+    if kind is None or (unknown := set(values) - set(fields)):
+        reason = f"unknown setting {min(unknown)}" if kind else "no such training command"
+        raise ValueError(f"these settings are of another version of this project: {reason}")
+    paths = {"data", "weights", "cache_dir", "run_dir", "resume"}
+    for key, value in values.items():
+        if value is not None and key in paths:
+            values[key] = Path(value)
+    return kind(**values | {"tags": tuple(values.get("tags", ()))})

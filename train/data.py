@@ -4,15 +4,18 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from models.photos import PHOTO_EXTENSIONS
 from train.cache import PhotoCache
+from train.checkpoint import write_text
 from train.transforms import PhotoTransform
 
 
@@ -44,6 +47,14 @@ class Split:
         """(N,) int64 labels of paths, from their folders."""
         position = {name: label for label, name in enumerate(self.class_names)}
         return np.array([position[clean_class_name(Path(path).parent.name)] for path in paths])
+
+    def summary(self) -> dict[str, int]:
+        """How many of what."""
+        return {
+            "classes": len(self.class_names),
+            "train_photos": len(self.train),
+            "val_photos": len(self.val),
+        }
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -125,6 +136,21 @@ def split_by_class(
     content = json.dumps([list(classes), train, val], ensure_ascii=False)
     fingerprint = hashlib.sha256(content.encode()).hexdigest()
     return Split(fingerprint, str(root), list(classes), train, val, [])
+
+
+def hash_photos(root: Path, paths: Sequence[str], listing: Path) -> None:
+    """Write the sha256 of each photo, one line a photo, as sha256sum does; kept if it is there."""
+    if listing.is_file():
+        return
+
+    def digest(path: str) -> str:
+        with (root / path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    with ThreadPoolExecutor() as pool:
+        digests = pool.map(digest, paths)
+        shown = tqdm(digests, "hashing photos", len(paths), unit="photo", leave=False)
+        write_text(listing, "".join(f"{d}  {p}\n" for d, p in zip(shown, paths, strict=True)))
 
 
 class PhotoDataset(Dataset):

@@ -6,10 +6,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 
-from train.config import TransferConfig
+from train.config import TrainConfig
 
 
-def build_accelerator(config: TransferConfig) -> Accelerator:
+def build_accelerator(config: TrainConfig) -> Accelerator:
     """Device, precision and processes, from the settings and torchrun's environment.
 
     Raises:

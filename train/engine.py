@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from models.pretrained import set_train_mode
 from train.checkpoint import load_checkpoint, save_checkpoint
-from train.config import TransferConfig
+from train.config import TrainConfig
 from train.metrics import classification_metrics
 from train.phases import Phase, Progress, build_mix, schedule_factor
 
@@ -50,7 +50,7 @@ class Trainer:
 
     def __init__(
         self,
-        config: TransferConfig,
+        config: TrainConfig,
         model: nn.Module,
         phases: list[Phase],
         train_loader: DataLoader,

@@ -3,7 +3,6 @@
 What is scored is the exported file, fed by the page's photo reader: what is served.
 """
 
-import csv
 import json
 import sys
 import time
@@ -16,10 +15,12 @@ from tqdm import tqdm
 
 from models.photos import PHOTO_EXTENSIONS, PhotoError
 from models.predictor import ModelFileError, Predictor, file_digest, rewrite_manifest
-from models.source import find_model
+from models.source import fetch_artifact, find_model
 from train.checkpoint import write_text
 from train.data import DataError, clean_class_name
-from train.metrics import bootstrap_interval, classification_metrics
+from train.metrics import bootstrap_interval
+from train.predictions import Predictions
+from train.tracking import record_test
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class EvaluateConfig:
     """Where metrics.json and photos.csv go."""
     model: Path | None = None
     """A model file or a run folder; none: the bundled model."""
+    artifact: str | None = None
+    """Instead: a W&B model, entity/project/landmarks:v3; its metadata gets the test figures."""
     record: bool = False
     """Also write the figures into the model file, as test/..., for the page to show."""
     log: Path | None = None
@@ -62,61 +65,72 @@ def labelled_photos(data: Path, class_names: list[str]) -> list[tuple[Path, int]
     return found
 
 
+def classify_photos(
+    predictor: Predictor, data: Path, photos: list[tuple[Path, int]]
+) -> tuple[Predictions, list[str]]:
+    """What the model says of each photo, and why some could not be read.
+
+    Raises:
+        DataError: None of them can be read.
+    """
+    rows, labels, names, unreadable = [], [], [], []
+    for path, label in tqdm(photos, "scoring", unit="photo"):
+        try:
+            scores = predictor.classify(path, k=len(predictor.class_names))
+        except PhotoError as error:
+            unreadable.append(str(error))
+            continue
+        names.append(path.relative_to(data).as_posix())
+        rows.append([scores[each] for each in predictor.class_names])
+        labels.append(label)
+    if not rows:
+        raise DataError(f"none of the {len(photos)} photos in {data} can be read")
+    predictions = Predictions(
+        names, torch.tensor(labels), torch.tensor(rows), predictor.class_names
+    )
+    return predictions, unreadable
+
+
 def evaluate(config: EvaluateConfig) -> dict[str, object]:
     """Classify every photo; write metrics.json and photos.csv.
 
     Returns:
         The figures as fractions, and the number of photos.
     """
-    predictor = Predictor.load(find_model(config.model))
+    if config.artifact:
+        predictor = fetch_artifact(config.artifact).predictor
+    else:
+        predictor = Predictor.load(find_model(config.model))
     photos = labelled_photos(config.data, predictor.class_names)
     config.out.mkdir(parents=True, exist_ok=True)
-    rows, labels, unreadable = [], [], []
-    with (config.out / "photos.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["photo", "label", "best", "probability", "rank"])
-        for path, label in tqdm(photos, "scoring", unit="photo"):
-            try:
-                scores = predictor.classify(path, k=len(predictor.class_names))
-            except PhotoError as error:
-                unreadable.append(str(error))
-                continue
-            name, best = predictor.class_names[label], next(iter(scores))
-            rank = list(scores).index(name) + 1
-            shown = path.relative_to(config.data)
-            writer.writerow([shown, name, best, f"{scores[best]:.4f}", rank])
-            rows.append([scores[each] for each in predictor.class_names])
-            labels.append(label)
-    if not rows:
-        raise DataError(f"none of the {len(photos)} photos in {config.data} can be read")
-    probabilities, truth = torch.tensor(rows), torch.tensor(labels)
-    figures = classification_metrics(probabilities.clamp(min=1e-12).log(), truth)
-    correct = probabilities.argmax(1) == truth
-    low, high = bootstrap_interval(correct)
-    per_class = {
-        name: correct[truth == label].float().mean().item()
-        for label, name in enumerate(predictor.class_names)
-        if (truth == label).any()
-    }
+    predictions, unreadable = classify_photos(predictor, config.data, photos)
+    predictions.write_csv(config.out / "photos.csv")
+    figures = predictions.metrics()
+    count = len(predictions.photos)
+    low, high = bootstrap_interval(predictions.probabilities.argmax(1) == predictions.labels)
+    test = {f"test/{name}": value for name, value in figures.items()} | {"test/photos": count}
     digest = predictor.digest
-    if config.record:
-        test = {f"test/{name}": figures[name] for name in ("loss", "top1", "top5")}
-        measured = {**predictor.manifest["metrics"], **test, "test/photos": len(rows)}
+    if config.artifact:
+        record_test(config.artifact, test)
+    elif config.record:
+        measured = {**predictor.manifest["metrics"], **test}
         rewrite_manifest(predictor.path, {**predictor.manifest, "metrics": measured})
         digest = file_digest(predictor.path)  # the same network in a file that says more
     metrics = {
         "model": digest,
-        "photos": len(rows),
+        "photos": count,
         "unreadable": unreadable,
         **figures,
         "top1_interval_95": [low, high],
-        "recall_per_class": dict(sorted(per_class.items(), key=lambda item: item[1])),
+        "recall_per_class": {
+            row["class"]: row["recall"] for row in predictions.per_class() if row["photos"]
+        },
     }
     write_text(config.out / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False))
     if config.log is not None:
         with config.log.open("a", encoding="utf-8") as file:
             file.write(
-                f"| {digest[:12]} | {time.strftime('%Y-%m-%d')} | {len(rows)} | "
+                f"| {digest[:12]} | {time.strftime('%Y-%m-%d')} | {count} | "
                 f"{figures['top1']:.4f} | {figures['top5']:.4f} | {figures['loss']:.4f} |\n"
             )
     return metrics

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -13,17 +14,22 @@ import tyro
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from models.predictor import FORMAT_VERSION, ModelFileError, Predictor, save_model
-from models.preprocess import Preprocess
-from models.pretrained import BackboneError, build_pretrained, normalisation
+from models.predictor import FORMAT_VERSION, Predictor, save_model
 from train.cache import decode_photos
+from train.card import write_card
 from train.checkpoint import load_checkpoint, write_text
-from train.config import TransferConfig
+from train.config import config_from_dict
 from train.data import DataError, PhotoDataset, Split
-from train.metrics import classification_metrics
+from train.network import build_preprocess, build_trained
+from train.plots import plot_confusion
+from train.predictions import Predictions
 from train.transforms import build_eval_transform
 
-PLACES = ("data", "weights", "cache_dir", "run_dir", "resume")
+# A model file travels: no folder of the machine that made it, nothing about its W&B run.
+PRIVATE = (
+    "data", "weights", "cache_dir", "run_dir", "resume",
+    "wandb", "entity", "project", "group", "tags", "notes", "upload_photos", "promote",
+)  # fmt: skip
 MAX_TOP1_DIFFERENCE = 0.002
 MAX_FLIP_FRACTION = 0.005
 
@@ -67,12 +73,6 @@ class Parity:
             )
 
 
-def build_preprocess(config: TransferConfig, model: nn.Module) -> Preprocess:
-    """What validation and the model file do to a photo."""
-    mean, std = normalisation(model)
-    return Preprocess(config.eval_side_px, config.eval_side_px, config.resize_mode, mean, std)
-
-
 @torch.inference_mode()
 def eager_logits(model: nn.Module, dataset: PhotoDataset) -> Tensor:
     """(N, K) float32 logits of the training-side pipeline, in fp32 on the CPU."""
@@ -107,8 +107,11 @@ def measure_parity(
     return parity, probabilities
 
 
-def export_run(run_dir: Path) -> Parity:
+def export_run(run_dir: Path) -> tuple[Parity, Predictions]:
     """Write model.pt, model.pt2 and manifest.json of a run from its best checkpoint.
+
+    Beside them a model card, and what the file says of the validation photos: predictions.csv and
+    confusion.png.
 
     Args:
         run_dir: A run folder with config.json, split.json and checkpoints/best.pt.
@@ -120,10 +123,9 @@ def export_run(run_dir: Path) -> Parity:
     best = run_dir / "checkpoints" / "best.pt"
     if not best.is_file():
         raise DataError(f"no checkpoints/best.pt in {run_dir}; train first, or name a run folder")
-    config = TransferConfig.from_dict(json.loads((run_dir / "config.json").read_text("utf-8")))
+    config = config_from_dict(json.loads((run_dir / "config.json").read_text("utf-8")))
     split = Split.load(run_dir / "split.json")
-    model = build_pretrained(config.backbone, len(split.class_names), pretrained=False)
-    model.load_state_dict(load_checkpoint(best)["model"])
+    model = build_trained(config, len(split.class_names), load_checkpoint(best)["model"])
     preprocess = build_preprocess(config, model)
     history = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
@@ -140,8 +142,7 @@ def export_run(run_dir: Path) -> Parity:
         "name": run_dir.name,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "metrics": {"val/photos": len(dataset)},
-        # A model file travels: no folder of the machine that made it.
-        "config": {k: v for k, v in config.to_dict().items() if k not in PLACES},
+        "config": {k: v for k, v in config.to_dict().items() if k not in PRIVATE},
         "data": config.data.resolve().name,
         "split": {"fingerprint": split.fingerprint, "train_photos": len(split.train)},
         "training": {
@@ -152,6 +153,7 @@ def export_run(run_dir: Path) -> Parity:
             "format": FORMAT_VERSION,
             "python": platform.python_version(),
             "torch": torch.__version__,
+            "commit": code_commit(),
         },
     }
     partial = run_dir / "model.partial.pt"
@@ -162,9 +164,9 @@ def export_run(run_dir: Path) -> Parity:
         photos = [root / path for path in cache.paths]
         parity, probabilities = measure_parity(logits, labels, predictor, photos)
         parity.check()
-        served = classification_metrics(probabilities.clamp(min=1e-12).log(), labels)
+        predictions = Predictions(cache.paths, labels, probabilities, split.class_names)
         manifest["metrics"].update(
-            {f"val/{name}": value for name, value in served.items()},
+            {f"val/{name}": value for name, value in predictions.metrics().items()},
             eager_top1=parity.eager_top1,
             flips=parity.flips,
         )
@@ -174,7 +176,22 @@ def export_run(run_dir: Path) -> Parity:
             leftover.unlink(missing_ok=True)
     final = Predictor.load(run_dir / "model.pt").manifest
     write_text(run_dir / "manifest.json", json.dumps(final, indent=2, ensure_ascii=False))
-    return parity
+    write_card(final, predictions.per_class(), run_dir / "MODEL_CARD.md")
+    predictions.write_csv(run_dir / "predictions.csv")
+    plot_confusion(predictions.confusion(), split.class_names, run_dir / "confusion.png")
+    return parity, predictions
+
+
+def code_commit() -> str | None:
+    """The commit of this project's code, marked when changed; None outside a git checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
+            timeout=10,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def main(run_dir: Annotated[Path, tyro.conf.Positional]) -> int:
@@ -184,8 +201,8 @@ def main(run_dir: Annotated[Path, tyro.conf.Positional]) -> int:
         run_dir: The run folder, runs/ID.
     """
     try:
-        parity = export_run(run_dir)
-    except (DataError, ParityError, BackboneError, ModelFileError, OSError) as error:
+        parity, _ = export_run(run_dir)
+    except (ParityError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"exported {run_dir / 'model.pt'}: {parity}")

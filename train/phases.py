@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from train.config import TransferConfig
+from train.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def schedule_factor(step: int, steps: int, warmup_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
 
 
-def build_mix(config: TransferConfig, class_count: int) -> Callable[[Tensor, Tensor], Any] | None:
+def build_mix(config: TrainConfig, class_count: int) -> Callable[[Tensor, Tensor], Any] | None:
     """Mixup and CutMix in equal parts, of those whose parameter is above 0; None for neither."""
     mixes: list[Any] = []
     if config.mixup > 0:

@@ -5,100 +5,102 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
-from torch import nn
 from torch.utils.data import DataLoader
 
-from models.predictor import ModelFileError
+from models.predictor import file_digest
 from models.preprocess import Preprocess
-from models.pretrained import BackboneError, check_image_sizes
 from train.cache import PhotoCache, decode_photos
 from train.checkpoint import write_text
-from train.config import TransferConfig
-from train.data import DataError, EpochBatches, PhotoDataset, Split, index_photos, split_by_class
+from train.config import TrainConfig, config_from_dict, resolve_mode
+from train.data import EpochBatches, PhotoDataset, Split, index_photos, split_by_class
 from train.device import build_accelerator
 from train.engine import Interrupted, Trainer, TrainingError
-from train.export import ParityError, build_preprocess, export_run
-from train.phases import Phase
+from train.export import ParityError, export_run
+from train.network import build_network, build_phases, build_preprocess
 from train.plots import plot_curves
+from train.predictions import Results
 from train.stop import StopRequest
+from train.tracking import Registry, Tracker
 from train.transforms import PhotoTransform, build_eval_transform, build_train_transform
 
 # What may differ when a run goes on: where things are or run, not what is computed.
-MOVABLE = ("device", "workers", "cache_dir")
-KNOWN_ERRORS = (
-    BackboneError, DataError, ModelFileError, ParityError, TrainingError, ValueError, OSError,
-)  # fmt: skip
+MOVABLE = ("device", "workers", "cache_dir", "wandb", "promote")
+KNOWN_ERRORS = (ParityError, TrainingError, ValueError, OSError)
 
 
-def run_training(
-    config: TransferConfig,
-    build_network: Callable[[TransferConfig, int], nn.Module],
-    build_phases: Callable[[TransferConfig], list[Phase]],
-    command: str,
-) -> int:
+def run_training(config: TrainConfig) -> int:
     """Train, export and report; all errors a person can mend become one line.
 
     Args:
         config: Settings; with resume, of the run to go on with.
-        build_network: (config, K) -> network with its starting weights.
-        build_phases: The stretches of training.
-        command: The module that the user typed, for the line that says how to go on.
 
     Returns:
         Exit status: 0 done, 1 error, 130 or 143 stopped by Ctrl-C or SIGTERM.
     """
-    stop = StopRequest()
+    stop, tracker, status, results = StopRequest(), Tracker(), 1, None
     try:
         accelerator = build_accelerator(config)
         config, run_dir = open_run(config)
         run_dir = Path(broadcast_object_list([str(run_dir)])[0])
         with stop.watch():
-            _train(config, run_dir, build_network, build_phases, accelerator, stop)
+            _train(config, run_dir, tracker, accelerator, stop)
             if accelerator.is_main_process:
-                parity = export_run(run_dir)
-                print(f"exported {run_dir / 'model.pt'}: {parity}")
-                print(f"try it: python demo.py --model {run_dir}")
+                results = _export(run_dir)
             accelerator.wait_for_everyone()
+        status = 0
     except (Interrupted, KeyboardInterrupt):
         saved = (run_dir / "checkpoints" / "last.pt").is_file()
-        go_on = f"python -m {command} --resume {run_dir}"
+        go_on = f"python -m {config.command} --resume {run_dir}"
         print(f"stopped; go on with: {go_on}" if saved else "stopped before the first step")
-        return 128 + (stop.signal or signal.SIGINT)
+        status = 128 + (stop.signal or signal.SIGINT)
     except KNOWN_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
     finally:
+        # A run that was stopped is whole as far as it went: W&B's sweeps learn from it.
+        arrived = tracker.finish(results, exit_code=1 if status == 1 else 0)
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         # Else a second run in this process (a notebook) could not choose another precision.
         AcceleratorState._reset_state(reset_partial_state=True)
-    return 0
+    if status == 0 and arrived and config.promote:
+        promote_best(config)
+    return status
 
 
-def open_run(config: TransferConfig) -> tuple[TransferConfig, Path]:
+def promote_best(config: TrainConfig) -> None:
+    """Let W&B's alias best move, if this run earned it; a failure is one line."""
+    try:
+        print(Registry(config.entity, config.project).promote())
+    except (OSError, ValueError) as error:
+        print(f"best was left as it is: {error}")
+
+
+def open_run(config: TrainConfig) -> tuple[TrainConfig, Path]:
     """The settings and folder of this run: the run's own when it is resumed.
 
     Raises:
         ValueError: A flag contradicts the resumed run, or the folder is taken.
     """
     if config.resume is None:
+        resolve_mode(config.wandb)  # a mistake in it must not leave a half-made run
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        run_dir = config.run_dir or Path("runs") / f"{stamp}-{config.backbone}-s{config.seed}"
+        run_dir = config.run_dir or Path("runs") / f"{stamp}-{config.network_name}-s{config.seed}"
         if (run_dir / "config.json").exists():
             raise ValueError(f"{run_dir} holds a run already; go on with --resume {run_dir}")
         return config, run_dir
     path = config.resume / "config.json"
     if not path.is_file():
         raise ValueError(f"no run to resume at {config.resume}: it has no config.json")
-    saved = TransferConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    default = TransferConfig()
+    saved = config_from_dict(json.loads(path.read_text(encoding="utf-8")))
+    if saved.command != config.command:
+        raise ValueError(f"{config.resume} goes on with: python -m {saved.command} --resume")
+    default = type(config)()
     for field in dataclasses.fields(config):
         asked, kept = getattr(config, field.name), getattr(saved, field.name)
         free = field.name in (*MOVABLE, "resume", "run_dir")
@@ -111,7 +113,7 @@ def open_run(config: TransferConfig) -> tuple[TransferConfig, Path]:
     return dataclasses.replace(saved, **moved), config.resume
 
 
-def read_photos(config: TransferConfig, run_dir: Path, side_px: int) -> tuple[Split, PhotoCache]:
+def read_photos(config: TrainConfig, run_dir: Path, side_px: int) -> tuple[Split, PhotoCache]:
     """The split (a resumed run's own) and its decoded photos."""
     if (run_dir / "split.json").is_file():
         split = Split.load(run_dir / "split.json")
@@ -130,7 +132,7 @@ def read_photos(config: TransferConfig, run_dir: Path, side_px: int) -> tuple[Sp
 
 
 def build_transforms(
-    config: TransferConfig, preprocess: Preprocess
+    config: TrainConfig, preprocess: Preprocess
 ) -> tuple[PhotoTransform, PhotoTransform]:
     """Training and evaluation pipelines; training crops have a side of their own."""
     crop = Preprocess(
@@ -141,7 +143,7 @@ def build_transforms(
 
 
 def build_loader(
-    dataset: PhotoDataset, batches: EpochBatches, config: TransferConfig, accelerator: Accelerator
+    dataset: PhotoDataset, batches: EpochBatches, config: TrainConfig, accelerator: Accelerator
 ) -> DataLoader:
     """Batches of a data set, from worker processes that live as long as the run."""
     return DataLoader(
@@ -155,10 +157,9 @@ def build_loader(
 
 
 def _train(
-    config: TransferConfig,
+    config: TrainConfig,
     run_dir: Path,
-    build_network: Callable[[TransferConfig, int], nn.Module],
-    build_phases: Callable[[TransferConfig], list[Phase]],
+    tracker: Tracker,
     accelerator: Accelerator,
     stop: StopRequest,
 ) -> None:
@@ -174,12 +175,13 @@ def _train(
     if class_count is None:
         class_count = len(Split.load(run_dir / "split.json").class_names)
     model = build_network(config, class_count)
-    check_image_sizes(model, {config.image_size, config.eval_side_px})
     preprocess = build_preprocess(config, model)
     with accelerator.main_process_first():
         split, cache = read_photos(config, run_dir, preprocess.resize_px)
     if accelerator.is_main_process and not config.resume:
         write_run(config, run_dir, split, cache.left_out)
+    if accelerator.is_main_process:
+        tracker.start(config, run_dir, split, cache.left_out)
     train_transform, eval_transform = build_transforms(config, preprocess)
     # A batch is the same for any number of processes, so it must be a multiple of their number.
     size = min(config.batch_size, len(split.train) // processes * processes)
@@ -193,6 +195,7 @@ def _train(
     def log(record: dict[str, float]) -> None:
         with (run_dir / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        tracker.log(record)
         print(
             f"epoch {record['epoch']:>2} {record['phase']:<4}  loss {record['train/loss']:.3f}  "
             f"val loss {record['val/loss']:.3f}  top-1 {record['val/top1']:.1%}  "
@@ -213,9 +216,17 @@ def _train(
         plot_curves(progress.history, run_dir / "curves.png")
 
 
-def write_run(
-    config: TransferConfig, run_dir: Path, split: Split, left_out: dict[str, str]
-) -> None:
+def _export(run_dir: Path) -> Results:
+    """Model file, tables and plots."""
+    parity, predictions = export_run(run_dir)
+    print(f"exported {run_dir / 'model.pt'}: {parity}")
+    print(f"try it: python demo.py --model {run_dir}")
+    manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
+    root = Path(Split.load(run_dir / "split.json").root)
+    return Results(predictions, root, manifest, file_digest(run_dir / "model.pt"))
+
+
+def write_run(config: TrainConfig, run_dir: Path, split: Split, left_out: dict[str, str]) -> None:
     """Start the run folder: settings, split, left-out photos."""
     run_dir.mkdir(parents=True, exist_ok=True)
     split.save(run_dir / "split.json")

@@ -1,0 +1,121 @@
+"""What a model says of labelled photos: table, confusion, classes, worst mistakes."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from models.photos import read_photo
+from train.candidates import classes_hash
+from train.metrics import classification_metrics
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities and truth of N photos.
+
+    Attributes:
+        photos: N paths, as shown to people.
+        labels: (N,) int64, the truth.
+        probabilities: (N, K) float32.
+        class_names: K labels.
+    """
+
+    photos: list[str]
+    labels: Tensor
+    probabilities: Tensor
+    class_names: list[str]
+
+    def metrics(self) -> dict[str, float]:
+        """The loss in nats, top1 and top5."""
+        return classification_metrics(self.probabilities.clamp(min=1e-12).log(), self.labels)
+
+    def confusion(self) -> np.ndarray:
+        """(K, K) int64 counts: rows the truth, columns the best guess."""
+        from sklearn.metrics import confusion_matrix
+
+        classes = range(len(self.class_names))
+        return confusion_matrix(self.labels, self.probabilities.argmax(1), labels=list(classes))
+
+    def per_class(self) -> list[dict[str, str | int | float]]:
+        """Photos, recall and precision of each class, the lowest recall first."""
+        confusion = self.confusion()
+        truth, guessed, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
+        rows = [
+            {
+                "class": name,
+                "photos": int(truth[label]),
+                "recall": float(right[label] / max(1, truth[label])),
+                "precision": float(right[label] / max(1, guessed[label])),
+            }
+            for label, name in enumerate(self.class_names)
+        ]
+        return sorted(rows, key=lambda row: (row["recall"], row["precision"]))
+
+    def best(self, photo: int, k: int = 5) -> list[tuple[str, float]]:
+        """The k most likely labels of one photo, best first."""
+        values, indices = self.probabilities[photo].topk(min(k, len(self.class_names)))
+        names = [self.class_names[index] for index in indices.tolist()]
+        return list(zip(names, values.tolist(), strict=True))
+
+    def worst_mistakes(self, count: int = 24) -> list[int]:
+        """Photos with a wrong best guess, the truth's lowest probability first."""
+        wrong = (self.probabilities.argmax(1) != self.labels).nonzero().flatten()
+        truth = self.probabilities[wrong, self.labels[wrong]]
+        return wrong[truth.argsort()][:count].tolist()
+
+    def show_mistakes(self, root: Path) -> Iterator[tuple[str, Image.Image, str, str]]:
+        """The worst mistakes for people: path, a small picture, the truth, the five best."""
+        for photo in self.worst_mistakes():
+            picture = Image.fromarray(read_photo(root / self.photos[photo], 192))
+            picture.thumbnail((256, 256))
+            best = ", ".join(f"{name} {value:.0%}" for name, value in self.best(photo))
+            yield self.photos[photo], picture, self.class_names[self.labels[photo]], best
+
+    def write_csv(self, path: Path) -> None:
+        """One line a photo: truth, its rank, the five best with their probabilities."""
+        truth = self.probabilities.gather(1, self.labels[:, None])
+        ranks = ((self.probabilities > truth).sum(1) + 1).tolist()
+        count = min(5, len(self.class_names))
+        pairs = [f"{what}_{i}" for i in range(1, count + 1) for what in ("label", "probability")]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["photo", "label", "rank", *pairs])
+            for photo, name in enumerate(self.photos):
+                best = [
+                    cell for label, p in self.best(photo, count) for cell in (label, f"{p:.4f}")
+                ]
+                writer.writerow([name, self.class_names[self.labels[photo]], ranks[photo], *best])
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a finished training has beside its curves.
+
+    Attributes:
+        predictions: Of the validation photos, by the model file.
+        root: The data folder.
+        manifest: Of the model file.
+        sha256: Of the model file.
+    """
+
+    predictions: Predictions
+    root: Path
+    manifest: dict[str, Any]
+    sha256: str
+
+    def metadata(self) -> dict[str, Any]:
+        """What the model's artifact in W&B says of it; train.candidates compares this."""
+        return {
+            **self.manifest["metrics"],
+            "run": self.manifest["name"],
+            "split": self.manifest["split"]["fingerprint"],
+            "classes": classes_hash(self.manifest["class_names"]),
+            "class_count": len(self.manifest["class_names"]),
+            "sha256": self.sha256,
+        }
