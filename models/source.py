@@ -111,6 +111,8 @@ def fetch_artifact(name: str) -> Served:
     Raises:
         SourceError: Out of reach, not there, damaged, or not a model file of this project.
     """
+    if has_wandb_key():
+        import wandb  # noqa: F401 - before the clock starts
     artifact, origin = call_within(LOOK_SECONDS, _look_up, name)
     model = _cached_file(origin.sha256)
     if not model.is_file() or file_digest(model) != origin.sha256:
@@ -141,7 +143,7 @@ def _name_file(name: str) -> Path:
     return default_cache() / "models" / "names" / (re.sub(r"[^\w.-]", "_", name) + ".json")
 
 
-def call_within(seconds: float, function: Any, *arguments: Any) -> Any:
+def call_within(seconds: float | None, function: Any, *arguments: Any) -> Any:
     """A call of W&B's client that may hang, in a thread of its own, with a limit on the wait.
 
     Raises:

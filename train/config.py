@@ -148,7 +148,7 @@ class TrainConfig:
     @property
     def network_name(self) -> str:
         """For the name of the run."""
-        raise NotImplementedError
+        return self.command.removeprefix("train.")
 
     def to_dict(self) -> dict[str, Any]:
         """The command and the fields, as JSON-ready values."""
@@ -208,11 +208,6 @@ class ScratchConfig(TrainConfig):
     """Channels of the first stage; the further ones have 2, 4 and 6 times as many."""
     depth: int = 2
     """Residual blocks per stage."""
-
-    @property
-    def network_name(self) -> str:
-        """The one there is."""
-        return "scratch"
 
     def rules(self) -> dict[str, bool]:
         """What must hold, by the message that says so."""

@@ -43,7 +43,8 @@ def run_training(config: TrainConfig) -> int:
     Returns:
         Exit status: 0 done, 1 error, 130 or 143 stopped by Ctrl-C or SIGTERM.
     """
-    stop, tracker, status, results = StopRequest(), Tracker(), 1, None
+    stop, tracker = StopRequest(), Tracker()
+    status, results, run_dir = 1, None, Path()
     try:
         accelerator = build_accelerator(config)
         config, run_dir = open_run(config)

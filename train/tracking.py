@@ -70,16 +70,18 @@ class Tracker:
             if mode == "offline":
                 raise
             print(f"W&B is out of reach ({first_line(error)}); this run is kept offline")
-            self._open("offline")
+            self._reopen_offline()
         if self.run.offline:
             folder = self._folder()
             print(f"W&B is offline; look with: wandb leet {folder}; later: wandb sync {folder}")
 
-    def _open(self, mode: str) -> None:
+    def _reopen_offline(self) -> None:
         import wandb  # here and below: it takes a second, which a training without it saves
 
-        if mode == "offline":
-            wandb.teardown()  # its helper process would still hold the id of a run that failed
+        wandb.teardown()  # its helper process still holds the id of the run that failed
+        self._open("offline")
+
+    def _open(self, mode: str) -> None:
         self.run = _open_run(self.config, mode, self.run_dir, self.described)
         self.run.define_metric("epoch")
         self.run.define_metric("*", step_metric="epoch")
@@ -87,7 +89,8 @@ class Tracker:
             # An offline part repeats what came before, so that syncing it alone loses nothing.
             for line in (self.run_dir / "metrics.jsonl").read_text().splitlines():
                 self.run.log(json.loads(line))
-        call_within(ANSWER_SECONDS, _use_dataset, self.run, self.config, self.run_dir, self.split)
+        seconds = None if self.config.upload_photos else ANSWER_SECONDS
+        call_within(seconds, _use_dataset, self.run, self.config, self.run_dir, self.split)
 
     def _folder(self) -> Path:
         return self.run_dir / "wandb" / Path(self.run.dir).parent.name
@@ -110,7 +113,7 @@ class Tracker:
         try:
             problem = self._close(results, exit_code)
             if problem is not None and online:
-                self._open("offline")
+                self._reopen_offline()
                 folder = self._folder()
                 self._close(results, exit_code)
                 print(
