@@ -68,7 +68,7 @@ def main(config: OverheadConfig) -> None:
             for shuffle in (True, False)
         ]  # fmt: skip
         trainer = Trainer(
-            settings, model, build_phases(settings), *loaders, accelerator, Path(folder),
+            settings, model, build_phases(settings), *loaders, accelerator, Path(folder), "",
             log=print, should_stop=lambda: False,
         )  # fmt: skip
         trainer.start_phase(build_phases(settings)[1], None)

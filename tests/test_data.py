@@ -1,25 +1,29 @@
-"""Folders, splits, batches, and the decoded cache."""
+"""Folders, splits, and batches."""
 
 import json
 import shutil
-import threading
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from accelerate.data_loader import BatchSamplerShard
 from conftest import draw_landmark
+from torch.utils.data import DataLoader
 
-import train.cache
-from models.photos import read_photo
+from models.preprocess import Preprocess
 from train.cache import decode_photos
 from train.data import (
     DataError,
     EpochBatches,
+    PhotoDataset,
     Split,
     clean_class_name,
-    index_photos,
-    split_by_class,
+    draw_balanced,
 )
+from train.split import index_photos, split_by_class
+from train.transforms import PhotoTransform, build_eval_transform, build_train_transform
 
 
 @pytest.mark.parametrize(
@@ -102,6 +106,17 @@ def test_every_class_validates_even_when_small(tmp_path: Path) -> None:
         split_by_class(make_classes(1), tmp_path, 0.1, seed=0)
 
 
+def test_split_of_an_older_run_is_read(tmp_path: Path) -> None:
+    keys = {"fingerprint": "f", "root": "/photos", "class_names": ["a", "b"]}
+    parts = {"train": ["a/0.jpg", "1.b/0.jpg"], "val": ["a/1.jpg"], "test": []}
+    (tmp_path / "split.json").write_text(json.dumps(keys | parts))
+    split = Split.load(tmp_path / "split.json")
+    assert split.labels(split.train).tolist() == [0, 1]
+    assert split.label_of == split.sizes == {}
+    with pytest.raises(DataError, match=r"class 'c', which is not among the 2"):
+        split.labels(["c/0.jpg"])
+
+
 def test_batches_depend_on_seed_and_epoch_alone() -> None:
     sampler = EpochBatches(10, 4, seed=1, shuffle=True)
     sampler.epoch = 2
@@ -117,81 +132,103 @@ def test_batches_depend_on_seed_and_epoch_alone() -> None:
     assert len(ordered) == 3
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    root = tmp_path / "photos"
-    root.mkdir()
-    for variant in range(4):
-        draw_landmark(0, variant, (200, 120)).save(root / f"{variant}.png")
-    return root
+LABELS = np.repeat(np.arange(4), [40, 10, 3, 27])  # 80 photos
 
 
-NAMES = ["0.png", "1.png", "2.png", "3.png"]
+def read_epoch(sampler: EpochBatches, epoch: int, first_batch: int = 0) -> list:
+    sampler.epoch, sampler.first_batch = epoch, first_batch
+    return list(sampler)
 
 
-def test_cache_holds_reduced_photos_and_is_reused(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache = decode_photos(photos, NAMES, 60, tmp_path / "cache")
-    assert [cache[i].shape for i in range(4)] == [(60, 100, 3)] * 4
-    full = decode_photos(photos, NAMES, 500, tmp_path / "cache")
-    assert np.array_equal(full[2], read_photo(photos / "2.png"))
-    monkeypatch.setattr(train.cache, "read_photo", None)  # decoding again would fail
-    again = decode_photos(photos, list(reversed(NAMES)), 60, tmp_path / "cache")
-    assert again == cache
-    assert np.array_equal(again.subset(["3.png", "1.png"])[0], cache[3])
+def test_balanced_batches_show_each_class_equally_often() -> None:
+    sampler = EpochBatches(80, 8, 5, shuffle=True, balance=LABELS)
+    epochs = [read_epoch(sampler, epoch) for epoch in range(3)]
+    for batches in epochs:
+        assert len(batches) == len(sampler) == len(EpochBatches(80, 8, 5, shuffle=True))
+        photos = [photo for batch in batches for _, photo, *_ in batch]
+        assert np.bincount(LABELS[photos]).tolist() == [20, 20, 20, 20]
+        assert len({photo for photo in photos if photo < 40}) == 20  # none twice before all once
+        assert set(np.bincount(photos)[50:53]) == {6, 7}
+        keys = [key for batch in batches for key in batch]
+        assert len(set(keys)) == len(keys)  # each draw of a photo looks different
+    assert epochs[0] != epochs[1]
+    assert read_epoch(sampler, 1) == epochs[1]
+    assert read_epoch(sampler, 1, first_batch=7) == epochs[1][7:]
+    other = EpochBatches(80, 8, 6, shuffle=True, balance=LABELS)
+    assert read_epoch(other, 1) != epochs[1]
 
 
-def test_changed_photo_makes_a_new_cache(photos: Path, tmp_path: Path) -> None:
-    before = decode_photos(photos, NAMES, 60, tmp_path / "cache")
-    draw_landmark(1, 0, (200, 120)).save(photos / "0.png")
-    after = decode_photos(photos, NAMES, 60, tmp_path / "cache")
-    assert after.folder != before.folder
-    assert not np.array_equal(before[0], after[0])
+def test_balanced_batches_do_not_depend_on_processes() -> None:
+    sampler = EpochBatches(80, 8, 5, shuffle=True, balance=LABELS)
+    whole = read_epoch(sampler, 2)
+    parts = [list(BatchSamplerShard(sampler, 2, rank, split_batches=True)) for rank in (0, 1)]
+    assert [a + b for a, b in zip(*parts, strict=True)] == whole
 
 
-def test_bad_photo_is_left_out_with_its_reason(photos: Path, tmp_path: Path) -> None:
-    (photos / "1.png").write_bytes(b"no photo")
-    cache = decode_photos(photos, NAMES, 60, tmp_path / "cache")
-    assert cache.paths == ["0.png", "2.png", "3.png"]
-    assert list(cache.left_out) == ["1.png"]
-    assert cache.left_out["1.png"]
+@pytest.mark.parametrize("total", [0, 1, 7, 8, 9, 500])
+def test_balanced_draw_of_any_size(total: int) -> None:
+    photos = draw_balanced(LABELS, total, np.random.default_rng(0))
+    counts = np.bincount(LABELS[photos], minlength=4)
+    assert counts.sum() == total
+    assert counts.max() - counts.min() <= 1
 
 
-def test_interrupted_decoding_leaves_nothing(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(path: Path, side_px: int) -> np.ndarray:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(train.cache, "_decode", interrupt)
-        decode_photos(photos, NAMES, 60, tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
-    assert len(decode_photos(photos, NAMES, 60, tmp_path / "cache")) == 4
-
-
-def test_two_runs_may_decode_at_once(photos: Path, tmp_path: Path) -> None:
-    caches = []
-    threads = [
-        threading.Thread(
-            target=lambda: caches.append(decode_photos(photos, NAMES, 60, tmp_path / "cache"))
-        )
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(caches) == 2
-    assert caches[0] == caches[1]
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> PhotoDataset:
+    """Twelve photos, wide, tall and square, without a transform."""
+    root = tmp_path_factory.mktemp("shapes")
+    names = [f"{photo:02}.png" for photo in range(12)]
+    for photo, name in enumerate(names):
+        size = [(120, 60), (50, 90), (64, 64)][photo % 3]
+        draw_landmark(photo % 4, photo, size).save(root / name)
+    cache = decode_photos(root, names, 40, root / "cache")
+    return PhotoDataset(cache, np.arange(12) % 4, None, seed=3)
 
 
-def test_full_disk_is_said_before_decoding(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(train.cache.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(OSError, match="--cache-dir"):
-        decode_photos(photos, NAMES, 60, tmp_path / "cache")
+def read_batches(
+    shapes: PhotoDataset, transform: PhotoTransform, sampler: EpochBatches, workers: int
+) -> list[dict[str, torch.Tensor]]:
+    dataset = PhotoDataset(shapes.cache, shapes.labels, transform, shapes.seed)
+    loader = DataLoader(
+        dataset, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0
+    )
+    batches = []
+    for sampler.epoch in (0, 1):
+        batches += list(loader)
+    return batches
+
+
+@pytest.mark.parametrize("kind", ["train", "balanced", "crop", "pad"])
+def test_same_seed_same_batches_for_any_number_of_workers(shapes: PhotoDataset, kind: str) -> None:
+    if kind in ("crop", "pad"):
+        transform = build_eval_transform(Preprocess(40, 40, kind))
+    else:
+        transform = build_train_transform(Preprocess(32, 32))
+    balance = np.array([0] * 10 + [1] * 2) if kind == "balanced" else None
+    sampler = EpochBatches(12, 4, 3, kind in ("train", "balanced"), balance)
+    alone, *others = (read_batches(shapes, transform, sampler, workers) for workers in (0, 1, 2))
+    assert len(alone) == 6
+    for batches in others:
+        for one, other in zip(alone, batches, strict=True):
+            assert one.keys() == other.keys()
+            assert all(torch.equal(one[name], other[name]) for name in one)
+    if kind == "balanced":
+        photos = Counter(torch.cat([batch["photos"] for batch in alone[:3]]).tolist())
+        assert photos[10] + photos[11] == 6
+        images = torch.cat([batch["images"] for batch in alone[:3]])
+        assert len({image.numpy().tobytes() for image in images}) == 12
+
+
+def test_crop_fills_the_square_and_pad_keeps_the_photo(shapes: PhotoDataset) -> None:
+    images = {}
+    for mode in ("crop", "pad"):
+        transform = build_eval_transform(Preprocess(40, 40, mode))
+        whole = EpochBatches(12, 12, 3, shuffle=False)
+        images[mode] = read_batches(shapes, transform, whole, workers=0)[0]["images"]
+    black = {mode: (found == -1).all(1) for mode, found in images.items()}
+    assert images["crop"].shape == images["pad"].shape == (12, 3, 40, 40)
+    assert not black["crop"].all(2).any()
+    wide, tall, square = (black["pad"][photo] for photo in range(3))
+    assert wide.all(1).sum() == 20  # 120 x 60 -> 40 x 20
+    assert tall.all(0).sum() == 18  # 50 x 90 -> 22 x 40
+    assert not square.all(0).any()

@@ -10,7 +10,9 @@ PARTS = {
     "train.config": 1, "train.cache": 1, "train.candidates": 1, "train.checkpoint": 1,
     "train.metrics": 1, "train.plots": 1, "train.stop": 1, "train.transforms": 1,
     "train.card": 2, "train.data": 2, "train.device": 2, "train.phases": 2,
-    "train.predictions": 2, "train.sweep_file": 2, "train.engine": 3, "train.network": 3,
+    "train.predictions": 2, "train.sweep_file": 2, "train.split": 3, "train.duplicates": 1,
+    "train.sources": 4, "train.scan": 3, "train.judge": 4, "train.label_noise": 1,
+    "train.report": 4, "train.engine": 3, "train.network": 3,
     "train.export": 4, "train.tracking": 5, "train.run": 6,
 }  # fmt: skip
 COMMANDS = 7

@@ -36,7 +36,8 @@ class TrainConfig:
     """The module that the user types."""
 
     data: Path = field(default_factory=default_data)
-    """Folder with train/ (and test/, never opened) of class folders, or of class folders."""
+    """Folder with train/ (and test/, never opened) of class folders, or of class folders; a folder
+    of train.prepare (splits.json); or a .csv file with the columns path, label and split."""
     epochs: int = 12
     """Passes over the training photos, all phases together."""
     image_size: int = 224
@@ -82,6 +83,8 @@ class TrainConfig:
     """Seed of weights, order and augmentation."""
     limit: int | None = None
     """At most so many photos per class, for a quick try."""
+    balanced: bool = False
+    """Draw each class equally often, however many photos it has; as many photos per epoch."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast; auto: bf16 where the hardware has it, fp16 on other GPUs, else fp32."""
     device: str = "auto"

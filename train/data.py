@@ -1,19 +1,19 @@
-"""Class folders -> photos and labels -> a split -> batches."""
+"""A split -> photos and labels -> batches."""
 
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from models.photos import PHOTO_EXTENSIONS
 from train.cache import PhotoCache
 from train.checkpoint import write_text
 from train.transforms import PhotoTransform
@@ -34,6 +34,8 @@ class Split:
         train: Paths of the training photos.
         val: Paths of the validation photos.
         test: Empty here: training never opens test photos.
+        label_of: Path -> label in [0, K) of photos whose folder is not their class (from a table).
+        sizes: Path -> bytes, where train.prepare recorded them.
     """
 
     fingerprint: str
@@ -42,11 +44,24 @@ class Split:
     train: list[str]
     val: list[str]
     test: list[str]
+    label_of: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def labels(self, paths: Sequence[str]) -> np.ndarray:
-        """(N,) int64 labels of paths, from their folders."""
+        """(N,) int64 labels of paths: from label_of, else from their folders.
+
+        Raises:
+            DataError: If a photo's folder is none of the classes.
+        """
         position = {name: label for label, name in enumerate(self.class_names)}
-        return np.array([position[clean_class_name(Path(path).parent.name)] for path in paths])
+        labels = [self.label_of.get(path, position.get(folder_class(path))) for path in paths]
+        if None in labels:
+            path = paths[labels.index(None)]
+            raise DataError(
+                f"{path} lies in the folder of a class {folder_class(path)!r}, which is not among "
+                f"the {len(position)} class names; add it there or leave the photo out"
+            )
+        return np.array(labels, np.int64)
 
     def summary(self) -> dict[str, int]:
         """How many of what."""
@@ -71,71 +86,42 @@ def clean_class_name(folder: str) -> str:
     return re.sub(r"^\d+\.\s*", "", folder).replace("_", " ").strip() or folder
 
 
-def index_photos(data: Path, limit: int | None = None) -> dict[str, list[str]]:
-    """The training photos by class, sorted, found by extension; test/ is never opened.
+def folder_class(path: str) -> str:
+    """The label that a photo's folder says."""
+    return clean_class_name(PurePosixPath(path).parent.name)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """How many, and up to three of them."""
+    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+
+
+def check_photos(root: Path, paths: Sequence[str], sizes: dict[str, int], fix: str) -> None:
+    """Make sure that photos are there, and as large as they were.
 
     Args:
-        data: Folder with train/ of class folders, or class folders themselves.
-        limit: At most so many photos per class.
-
-    Returns:
-        Label -> paths relative to data, classes in the order of their folders.
-
-    Raises:
-        DataError: No folder, no photos, fewer than two classes, or two folders of one label.
-    """
-    if not data.is_dir():
-        raise DataError(
-            f"no data folder at {data}; give one with --data or LANDMARKS_DATA: "
-            "one folder of photos per class, or train/ and test/ of such folders"
-        )
-    root = data / "train" if (data / "train").is_dir() else data
-    classes: dict[str, list[str]] = {}
-    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()):
-        if folder.name.startswith("."):
-            continue
-        label = clean_class_name(folder.name)
-        if label in classes:
-            raise DataError(f"two folders in {root} mean the class {label!r}; merge them")
-        classes[label] = sorted(
-            path.relative_to(data).as_posix()
-            for path in folder.iterdir()
-            if path.suffix.lower() in PHOTO_EXTENSIONS and not path.name.startswith(".")
-        )[:limit]
-        if not classes[label]:
-            raise DataError(f"no photo in {folder}; add photos or remove the folder")
-    if len(classes) < 2:
-        raise DataError(
-            f"{len(classes)} class folders in {root}; expected at least two, one per landmark"
-        )
-    return classes
-
-
-def split_by_class(
-    classes: dict[str, list[str]], root: Path, val_fraction: float, seed: int
-) -> Split:
-    """Hold out a part of each class for validation, at least one photo of each.
+        root: Their folder.
+        paths: Relative to root.
+        sizes: Path -> bytes, where they were recorded.
+        fix: What to do about it; ends the message.
 
     Raises:
-        DataError: If a class has fewer than two photos.
+        DataError: Photos are missing or have another size.
     """
-    train: list[str] = []
-    val: list[str] = []
-    for label, paths in classes.items():
-        if len(paths) < 2:
-            raise DataError(
-                f"class {label!r} has {len(paths)} usable photo(s); it needs at least two, "
-                "one to train on and one to validate"
-            )
-        # One generator per class: photos added to one class leave the others' split alone.
-        key = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big")
-        order = np.random.default_rng((seed, key)).permutation(len(paths))
-        count = max(1, round(val_fraction * len(paths)))
-        val += sorted(paths[i] for i in order[:count])
-        train += sorted(paths[i] for i in order[count:])
-    content = json.dumps([list(classes), train, val], ensure_ascii=False)
-    fingerprint = hashlib.sha256(content.encode()).hexdigest()
-    return Split(fingerprint, str(root), list(classes), train, val, [])
+    missing, changed = [], []
+    for path in paths:
+        try:
+            size = (root / path).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            missing.append(path)
+        else:
+            if size != sizes.get(path, size):
+                changed.append(path)
+    found = {"missing": missing, "of another size than before": changed}
+    told = [f"{what}: {some_of(names)}" for what, names in found.items() if names]
+    if told:
+        what = "; ".join(told)
+        raise DataError(f"the {len(paths)} photos in {root} are not as listed; {what}. {fix}")
 
 
 def hash_photos(root: Path, paths: Sequence[str], listing: Path) -> None:
@@ -154,9 +140,10 @@ def hash_photos(root: Path, paths: Sequence[str], listing: Path) -> None:
 
 
 class PhotoDataset(Dataset):
-    """Decoded photos, transformed. Indexed by (epoch, photo), so that a draw needs no state.
+    """Decoded photos, transformed. Indexed by the key of a draw, so that it needs no state.
 
-    Items are {"images": (3, S, S) float32, "labels": int, "photos": int}.
+    A key is (epoch, photo), or (epoch, photo, 2) for the second draw of a photo in an epoch, and
+    so on. Items are {"images": (3, S, S) float32, "labels": int, "photos": int}.
     """
 
     def __init__(
@@ -169,24 +156,40 @@ class PhotoDataset(Dataset):
         """Number of photos."""
         return len(self.labels)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor | int]:
-        """Photo key[1] under the augmentation draw of epoch key[0]."""
-        epoch, photo = key
-        image = self.transform(self.cache[photo], seed=(self.seed, epoch, photo))
+    def __getitem__(self, key: tuple[int, ...]) -> dict[str, Tensor | int]:
+        """Photo key[1] under the augmentation draw of key."""
+        photo = key[1]
+        image = self.transform(self.cache[photo], seed=(self.seed, *key))
         return {"images": image, "labels": int(self.labels[photo]), "photos": photo}
 
 
 class EpochBatches:
-    """Batch sampler of (epoch, photo) keys; the order depends on (seed, epoch) alone.
+    """Batch sampler of a PhotoDataset's keys; the order depends on (seed, epoch) alone.
 
     Attributes:
         epoch: Set before each pass.
         first_batch: Batches to leave out at the start, to go on inside an epoch.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, shuffle: bool) -> None:
-        """Shuffled batches leave out the last incomplete one; ordered ones keep all photos."""
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        balance: np.ndarray | None = None,
+    ) -> None:
+        """Shuffled batches leave out the last incomplete one; ordered ones keep all photos.
+
+        Args:
+            count: Photos.
+            batch_size: Photos per batch.
+            seed: Of the order.
+            shuffle: Whether each epoch has an order of its own.
+            balance: (count,) int64 labels, to draw each class equally often, with shuffle.
+        """
         self.count, self.batch_size, self.seed, self.shuffle = count, batch_size, seed, shuffle
+        self.balance = balance
         self.drop_last = shuffle
         self.epoch = 0
         self.first_batch = 0
@@ -195,12 +198,43 @@ class EpochBatches:
         """Batches in a whole epoch."""
         return self.count // self.batch_size if self.shuffle else -(-self.count // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         """The remaining batches of this epoch."""
         order = np.arange(self.count)
         if self.shuffle:
-            # The last word keeps this stream apart from the photos' (seed, epoch, photo).
-            np.random.default_rng((self.seed, self.epoch, 0, 1)).shuffle(order)
+            # The last word keeps this stream apart from the photos' (seed, epoch, photo, draw).
+            rng = np.random.default_rng((self.seed, self.epoch, 0, 1))
+            if self.balance is not None:
+                order = draw_balanced(self.balance, len(self) * self.batch_size, rng)
+            rng.shuffle(order)
+        keys: list[tuple[int, ...]] = []
+        draws: Counter[int] = Counter()
+        for photo in order.tolist():
+            draws[photo] += 1
+            again = (draws[photo],) if draws[photo] > 1 else ()  # else both draws look the same
+            keys.append((self.epoch, photo, *again))
         for batch in range(self.first_batch, len(self)):
-            photos = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield [(self.epoch, int(photo)) for photo in photos]
+            yield keys[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+
+def draw_balanced(labels: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarray:
+    """Photos of each class equally often (one more or less where total does not divide).
+
+    Within a class no photo is drawn once more before all of them were.
+
+    Args:
+        labels: (N,) int64.
+        total: Photos to draw.
+        rng: Decides which.
+
+    Returns:
+        (total,) int64 positions in labels, class after class.
+    """
+    classes = rng.permutation(np.unique(labels))
+    draws = []
+    for place, label in enumerate(classes):
+        photos = np.flatnonzero(labels == label)
+        count = total // len(classes) + (place < total % len(classes))
+        rounds = [rng.permutation(photos) for _ in range(-(-count // len(photos)))]
+        draws += np.concatenate([photos[:0], *rounds])[:count].tolist()
+    return np.array(draws, np.int64)

@@ -44,6 +44,7 @@ class Trainer:
         val_loader: Over EpochBatches without shuffle; prepared here.
         accelerator: Devices, precision and processes.
         run_dir: Checkpoints go to run_dir/checkpoints.
+        fingerprint: Of the split, recorded in each checkpoint.
         log: Gets the figures of each epoch.
         should_stop: Asked after each step; True saves and raises Interrupted.
     """
@@ -57,13 +58,14 @@ class Trainer:
         val_loader: DataLoader,
         accelerator: Accelerator,
         run_dir: Path,
+        fingerprint: str,
         log: Log,
         should_stop: Callable[[], bool],
     ) -> None:
         """Prepare the parts for the device; phases get their optimizers in fit."""
         self.config, self.accelerator, self.phases = config, accelerator, phases
         self.log, self.should_stop = log, should_stop
-        self.checkpoints = run_dir / "checkpoints"
+        self.checkpoints, self.fingerprint = run_dir / "checkpoints", fingerprint
         self.batches = train_loader.batch_sampler
         self.photo_names = train_loader.dataset.cache.paths
         self.class_count = len(np.unique(train_loader.dataset.labels))
@@ -225,7 +227,8 @@ class Trainer:
         progress.epoch, progress.batch, progress.loss_sum = progress.epoch + 1, 0, 0.0
         if self.accelerator.is_main_process:
             if better:
-                save_checkpoint(self.checkpoints / "best.pt", {"model": scored.state_dict()})
+                best = {"model": scored.state_dict(), "split": self.fingerprint}
+                save_checkpoint(self.checkpoints / "best.pt", best)
             self.log(record)
         self._save()
         if self._stop_asked():
@@ -258,6 +261,7 @@ class Trainer:
                     "average": self.average.module.state_dict() if self.average else None,
                     "optimizer": self.optimizer.state_dict(),
                     "progress": asdict(self.progress),
+                    "split": self.fingerprint,
                 },
             )
         self.accelerator.wait_for_everyone()

@@ -18,13 +18,14 @@ from models.preprocess import Preprocess
 from train.cache import PhotoCache, decode_photos
 from train.checkpoint import write_text
 from train.config import TrainConfig, config_from_dict, resolve_mode
-from train.data import EpochBatches, PhotoDataset, Split, index_photos, split_by_class
+from train.data import EpochBatches, PhotoDataset, Split, check_photos
 from train.device import build_accelerator
 from train.engine import Interrupted, Trainer, TrainingError
 from train.export import ParityError, export_run
 from train.network import build_network, build_phases, build_preprocess
 from train.plots import plot_curves
 from train.predictions import Results
+from train.sources import AGAIN, open_source
 from train.stop import StopRequest
 from train.tracking import Registry, Tracker
 from train.transforms import PhotoTransform, build_eval_transform, build_train_transform
@@ -118,18 +119,14 @@ def read_photos(config: TrainConfig, run_dir: Path, side_px: int) -> tuple[Split
     """The split (a resumed run's own) and its decoded photos."""
     if (run_dir / "split.json").is_file():
         split = Split.load(run_dir / "split.json")
+        fix = f"Put them back, or {AGAIN} and start a new run" if split.sizes else "Put them back"
+        check_photos(Path(split.root), split.train + split.val, split.sizes, fix)
         left_out = json.loads((run_dir / "left_out.json").read_text(encoding="utf-8"))
         paths = [*split.train, *split.val, *left_out]
         return split, decode_photos(Path(split.root), paths, side_px, config.cache_dir)
-    classes = index_photos(config.data, config.limit)
-    paths = [path for group in classes.values() for path in group]
-    cache = decode_photos(config.data, paths, side_px, config.cache_dir)
-    usable = {
-        label: [path for path in group if path not in cache.left_out]
-        for label, group in classes.items()
-    }
-    root = config.data.resolve()
-    return split_by_class(usable, root, config.val_fraction, config.split_seed), cache
+    source = open_source(config)
+    cache = decode_photos(source.root, source.paths(), side_px, config.cache_dir)
+    return source.split(cache.left_out, config.val_fraction, config.split_seed), cache
 
 
 def build_transforms(
@@ -172,13 +169,15 @@ def _train(
         )
     torch.manual_seed(config.seed)
     # The backbone comes first: weights that cannot be had must not leave a half-made run.
-    class_count = None if config.resume else len(index_photos(config.data))
-    if class_count is None:
-        class_count = len(Split.load(run_dir / "split.json").class_names)
-    model = build_network(config, class_count)
+    if (run_dir / "split.json").is_file():
+        class_names = Split.load(run_dir / "split.json").class_names
+    else:
+        class_names = list(open_source(config).classes)
+    model = build_network(config, len(class_names))
     preprocess = build_preprocess(config, model)
     with accelerator.main_process_first():
         split, cache = read_photos(config, run_dir, preprocess.resize_px)
+    accelerator.wait_for_everyone()  # else others could read the split while it is being written
     if accelerator.is_main_process and not config.resume:
         write_run(config, run_dir, split, cache.left_out)
     if accelerator.is_main_process:
@@ -188,9 +187,11 @@ def _train(
     size = min(config.batch_size, len(split.train) // processes * processes)
 
     def loader(paths: list[str], transform: PhotoTransform, shuffle: bool) -> DataLoader:
-        dataset = PhotoDataset(cache.subset(paths), split.labels(paths), transform, config.seed)
+        labels = split.labels(paths)
+        dataset = PhotoDataset(cache.subset(paths), labels, transform, config.seed)
         batch_size = size if shuffle else config.batch_size
-        batches = EpochBatches(len(paths), batch_size, config.seed, shuffle)
+        balance = labels if config.balanced else None
+        batches = EpochBatches(len(paths), batch_size, config.seed, shuffle, balance)
         return build_loader(dataset, batches, config, accelerator)
 
     def log(record: dict[str, float]) -> None:
@@ -208,7 +209,7 @@ def _train(
         config, model, build_phases(config),
         loader(split.train, train_transform, shuffle=True),
         loader(split.val, eval_transform, shuffle=False),
-        accelerator, run_dir, log, stop,
+        accelerator, run_dir, split.fingerprint, log, stop,
     )  # fmt: skip
     stop.deferred = True
     progress = trainer.fit()

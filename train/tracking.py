@@ -194,6 +194,9 @@ def _use_dataset(run: Any, config: TrainConfig, run_dir: Path, split: Split) -> 
     metadata = {"photos": len(paths), "classes": split.class_names, "split": split.fingerprint}
     artifact = wandb.Artifact(name, type="dataset", metadata=metadata)
     artifact.add_file(str(run_dir / LISTING))
+    for file in ("splits.json", "duplicates.csv", "statistics.json", "report.html"):
+        if (config.data / file).is_file():  # what train.prepare found
+            artifact.add_file(str(config.data / file))
     if config.upload_photos:
         for path in paths:
             artifact.add_file(str(root / path), name=path, policy="immutable")

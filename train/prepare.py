@@ -1,0 +1,202 @@
+"""Check, clean and split a folder of photos: python -m train.prepare --data DIR --out DIR2."""
+
+import csv
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from models.pretrained import BackboneError
+from train.checkpoint import write_text
+from train.config import default_data
+from train.data import DataError
+from train.judge import Duplicate, judge_duplicates, split_photos
+from train.label_noise import Suspicion, suspect_labels
+from train.report import write_report
+from train.scan import Folder, PhotoRecord, channel_statistics, list_folder, scan_photos
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Find what is wrong with a folder of photos and split it without leaks; it is only read."""
+
+    data: Path = field(default_factory=default_data)
+    """Folder with train/ (and val/, test/) of class folders, or of class folders."""
+    out: Path = Path("data/prepared")
+    """Where splits.json, duplicates.csv and report.html go; train on it with --data OUT."""
+    val_fraction: float = 0.1
+    """Part of each class's photos for validation, where there is no val/."""
+    test_fraction: float = 0.2
+    """Part of each class's photos for the test, where there is no test/."""
+    seed: int = 0
+    """Of the split."""
+    files: Literal["none", "link", "copy"] = "none"
+    """Also lay the kept photos out as OUT/photos/train, val, test: hard links or copies."""
+    label_noise: bool = True
+    """Estimate which labels are wrong; the slowest step."""
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """Processes that read photos."""
+
+    def __post_init__(self) -> None:
+        """Reject fractions that leave nothing."""
+        if not (0 < self.val_fraction < 1 and 0 <= self.test_fraction < 1):
+            raise ValueError("val-fraction and test-fraction must lie between 0 and 1")
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("val-fraction and test-fraction leave no photo to train on")
+        if self.workers < 1:
+            raise ValueError("workers must be at least 1")
+
+
+def write_split(
+    config: PrepareConfig,
+    split: dict[str, list[str]],
+    photos: dict[str, tuple[str, str]],
+    records: list[PhotoRecord],
+) -> str:
+    """Write splits.json; its fingerprint."""
+    known = {photos[path][1] for part in ("train", "val") for path in split[part]}
+    folders = {photos[path][1]: Path(path).parent.name for path in split["train"]}
+    class_names = sorted(known, key=lambda label: folders.get(label, label))
+    content = json.dumps([class_names, split], ensure_ascii=False, sort_keys=True)
+    fingerprint = hashlib.sha256(content.encode()).hexdigest()
+    used = {path for paths in split.values() for path in paths}
+    hashes = {
+        record.path: {"bytes": record.bytes, "sha256": record.hashes.file_sha256}
+        for record in records
+        if record.path in used
+    }
+    written = {
+        "fingerprint": fingerprint, "root": str(config.data.resolve()),
+        "class_names": class_names, **split, "hashes": hashes,
+    }  # fmt: skip
+    write_text(config.out / "splits.json", json.dumps(written, indent=1, ensure_ascii=False))
+    return fingerprint
+
+
+def lay_out_files(config: PrepareConfig, split: dict[str, list[str]]) -> None:
+    """OUT/photos/train, val and test with the kept photos, anew."""
+    target = config.out / "photos"
+    shutil.rmtree(target, ignore_errors=True)
+    for part, paths in split.items():
+        for path in paths:
+            file = Path(path)
+            place = target / part / file.parent.name / file.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if config.files == "link":
+                try:
+                    os.link(config.data / path, place)
+                    continue
+                except OSError:  # another file system
+                    pass
+            shutil.copy2(config.data / path, place)
+
+
+def prepare(config: PrepareConfig) -> str:
+    """Scan, judge, split, report.
+
+    Returns:
+        A summary for people.
+    """
+    if config.out.resolve() == config.data.resolve():
+        raise DataError("--out must be another folder than --data, which is only read")
+    folder = list_folder(config.data)
+    config.out.mkdir(parents=True, exist_ok=True)
+    log = config.out / "scan.jsonl"
+    records = scan_photos(config.data, folder.photos, log, config.workers)
+    readable = [record for record in records if record.error is None]
+    judged = judge_duplicates(readable, folder.photos)
+    gone = {each.path for each in judged if not each.kept}
+    kept = {
+        record.path: folder.photos[record.path] for record in readable if record.path not in gone
+    }
+    fractions = {"test": config.test_fraction, "val": config.val_fraction}
+    split = split_photos(kept, fractions, config.seed)
+    fingerprint = write_split(config, split, folder.photos, readable)
+    with (config.out / "duplicates.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([each.name for each in dataclasses.fields(Duplicate)])
+        writer.writerows(dataclasses.astuple(each) for each in judged)
+    if config.files != "none":
+        lay_out_files(config, split)
+    suspicions: list[Suspicion] | None = None
+    if config.label_noise:
+        labelled = [(path, kept[path][1]) for path in split["train"] + split["val"]]
+        try:
+            suspicions = suspect_labels(config.data, labelled, config.seed)
+        except BackboneError as error:
+            print(f"labels were not checked: {error}")
+    training = set(split["train"])
+    summary = summarise(folder, records, judged, split, fingerprint)
+    summary |= channel_statistics(record for record in readable if record.path in training)
+    if suspicions is not None:
+        summary["suspicious_labels"] = [dataclasses.asdict(each) for each in suspicions]
+    write_text(config.out / "statistics.json", json.dumps(summary, indent=1, ensure_ascii=False))
+    write_report(config.out / "report.html", config.data, kept, split, readable, judged, summary)
+    return describe(summary, config.out)
+
+
+def summarise(
+    folder: Folder,
+    records: list[PhotoRecord],
+    judged: list[Duplicate],
+    split: dict[str, list[str]],
+    fingerprint: str,
+) -> dict[str, object]:
+    """All findings, JSON-ready."""
+    return {
+        "fingerprint": fingerprint,
+        "photos": len(records),
+        "parts": {part: len(paths) for part, paths in split.items()},
+        "class_photos": dict(Counter(label for _, label in folder.photos.values())),
+        "unreadable": {record.path: record.error for record in records if record.error},
+        "noted": {record.path: record.notes for record in records if record.notes},
+        "not_photos": folder.others,
+        "empty_classes": folder.empty,
+        "alike_classes": folder.alike,
+        "duplicate_groups": len({each.group for each in judged}),
+        "left_out": dict(Counter(each.why for each in judged if not each.kept)),
+    }
+
+
+def describe(summary: dict, out: Path) -> str:
+    """The findings in a few lines."""
+    lines = [
+        f"{summary['photos']} photos of {len(summary['class_photos'])} classes: "
+        + ", ".join(f"{count} {part}" for part, count in summary["parts"].items()),
+        f"{len(summary['unreadable'])} unreadable, {len(summary['noted'])} tiny, huge or animated, "
+        f"{len(summary['not_photos'])} other files, {len(summary['empty_classes'])} empty classes",
+        f"{summary['duplicate_groups']} groups of duplicates"
+        + "".join(f"; {count} left out: {why}" for why, count in summary["left_out"].items()),
+    ]
+    lines += [
+        f"classes that differ by case or spaces: {names}" for names in summary["alike_classes"]
+    ]
+    if "suspicious_labels" in summary:
+        lines.append(f"{len(summary['suspicious_labels'])} labels look wrong")
+    lines.append(f"report: {out / 'report.html'}; train on it: --data {out}")
+    return "\n".join(lines)
+
+
+def main(config: PrepareConfig) -> int:
+    """Prepare and print."""
+    try:
+        print(prepare(config))
+    except KeyboardInterrupt:
+        print("stopped; the same line goes on where it was")
+        return 130
+    except (DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(PrepareConfig)))
