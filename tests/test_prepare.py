@@ -10,14 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wandb
 from conftest import read_records, tiny
 from PIL import Image
 
 import train.scan
 from train.config import TransferConfig
+from train.data import Split
 from train.judge import split_photos
 from train.prepare import PrepareConfig, main, prepare
 from train.run import run_training
+from train.tracking import LISTING, _use_dataset
 
 
 def draw_scene(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
@@ -127,6 +130,31 @@ def test_training_takes_the_split(data: Path, tmp_path: Path) -> None:
     manifest = json.loads((run_dir / "manifest.json").read_text())
     assert manifest["split"]["fingerprint"] == wanted["fingerprint"]
     assert len(read_records(run_dir)) == 1
+
+
+def test_findings_are_part_of_the_data_set_artifact(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a training on prepared photos hands to W&B's client as its input."""
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb"))
+    out = tmp_path / "out"
+    prepare(settings(data, out))
+    content = json.loads((out / "splits.json").read_text())
+    keys = ("fingerprint", "root", "class_names", "train", "val", "test")
+    used = Split(**{key: content[key] for key in keys})
+    (tmp_path / LISTING).write_text("")
+    logged = []
+
+    class Run:
+        def _log_artifact(self, artifact: wandb.Artifact, **_: object) -> None:
+            logged.append(artifact)
+
+    _use_dataset(Run(), TransferConfig(data=out), tmp_path, used)
+    (artifact,) = logged
+    assert set(artifact.manifest.entries) == {
+        LISTING, "splits.json", "duplicates.csv", "statistics.json", "report.html",
+    }  # fmt: skip
+    assert artifact.metadata["split"] == content["fingerprint"]
 
 
 def test_interrupted_scan_goes_on(

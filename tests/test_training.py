@@ -86,6 +86,22 @@ def test_resume_gives_the_same_weights(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_an_epoch_done_twice_is_logged_once(
+    finished_run: Path, landmark_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a kill between the log and the checkpoint of the second epoch."""
+    run_dir = tmp_path / "killed"
+    steps = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_stop_asked", lambda _: steps.append(None) or len(steps) == 7)
+        assert run_training(tiny(landmark_photos, run_dir)) == 130
+    lines = (finished_run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.write(lines[1])
+    assert run_training(TransferConfig(resume=run_dir, device="cpu", workers=0)) == 0
+    assert [record["epoch"] for record in read_records(run_dir)] == [1, 2, 3]
+
+
 def test_head_phase_then_all(landmark_photos: Path, tmp_path: Path) -> None:
     """The default backbone, with its weights: phase one leaves it alone, phase two does not."""
     settings = {"backbone": "efficientnet_lite0", "pretrained": True, "epochs": 2}

@@ -70,7 +70,7 @@ def suspect_labels(data: Path, labelled: list[tuple[str, str]], seed: int) -> li
     from cleanlab.filter import find_label_issues
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -81,13 +81,15 @@ def suspect_labels(data: Path, labelled: list[tuple[str, str]], seed: int) -> li
     features = frozen_features(data, [path for path, _ in labelled])
     smallest = int(np.bincount(labels).min())
     folds = StratifiedKFold(max(2, min(FOLDS, smallest)), shuffle=True, random_state=seed)
-    # Without the reduction to 256 dimensions the same took ten times as long, for 50 classes.
-    reduction = PCA(min(256, len(labels) // 2), random_state=seed)
-    regression = LogisticRegression(C=0.01, max_iter=200)
-    classifier = make_pipeline(StandardScaler(), reduction, regression)
-    probabilities = cross_val_predict(
-        classifier, features, labels, cv=folds, method="predict_proba"
-    )
+    probabilities = np.zeros((len(labels), len(names)))
+    splits = folds.split(features, labels)
+    for rest, fold in tqdm(splits, "judging labels", folds.get_n_splits(), unit="fold"):
+        # Without the reduction to 256 dimensions the same took ten times as long, for 50 classes.
+        reduction = PCA(min(256, len(rest) // 2), random_state=seed)
+        regression = LogisticRegression(C=0.01, max_iter=200)
+        classifier = make_pipeline(StandardScaler(), reduction, regression)
+        classifier.fit(features[rest], labels[rest])
+        probabilities[fold] = classifier.predict_proba(features[fold])
     issues = find_label_issues(
         labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
     )

@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,27 @@ def plot_sizes(records: list[PhotoRecord]) -> Figure:
     return figure
 
 
+def plot_channels(summary: dict[str, Any]) -> Figure:
+    """Mean and standard deviation of the training photos, per channel."""
+    figure = Figure(figsize=(5, 2.6), layout="constrained")
+    axes = figure.subplots()
+    colours = ["firebrick", "seagreen", "royalblue"]
+    axes.barh(["red", "green", "blue"], summary["mean"], xerr=summary["std"], color=colours)
+    axes.set(xlabel="mean, and one standard deviation to each side", xlim=(0, 1))
+    return figure
+
+
+def plot_suspicions(suspicious: list[dict[str, Any]]) -> Figure:
+    """Suspicious labels per class, the most first."""
+    counts = Counter(each["label"] for each in suspicious).most_common(30)
+    figure = Figure(figsize=(10, 1 + 0.22 * len(counts)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([name for name, _ in counts], [count for _, count in counts])
+    axes.invert_yaxis()
+    axes.set(xlabel="labels that look wrong")
+    return figure
+
+
 def write_report(
     path: Path,
     data: Path,
@@ -156,6 +177,7 @@ def write_report(
             parts.append("</table>")
     parts += ["<h2>Photos per class</h2>", encode_figure(plot_classes(photos, split))]
     parts += ["<h2>Sizes</h2>", encode_figure(plot_sizes(records))]
+    parts += ["<h2>Channels</h2>", encode_figure(plot_channels(summary))]
     parts += [
         "<h2>A batch as the model sees it</h2>",
         encode_image(draw_sheet(augment(data, batch), 8)),
@@ -175,6 +197,7 @@ def write_report(
     suspicious = summary.get("suspicious_labels", [])
     if suspicious:
         parts.append(f"<h2>Labels that look wrong ({len(suspicious)}, the most suspicious)</h2>")
+        parts.append(encode_figure(plot_suspicions(suspicious)))
         shown = [
             show_photo(data, each["path"], f"{each['path']}: {each['instead']}?")
             for each in suspicious[:32]

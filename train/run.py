@@ -194,8 +194,13 @@ def _train(
         batches = EpochBatches(len(paths), batch_size, config.seed, shuffle, balance)
         return build_loader(dataset, batches, config, accelerator)
 
+    metrics = run_dir / "metrics.jsonl"
+    logged = len(metrics.read_text().splitlines()) if metrics.is_file() else 0
+
     def log(record: dict[str, float]) -> None:
-        with (run_dir / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        if record["epoch"] <= logged:
+            return  # killed between log and checkpoint, this epoch was done twice
+        with metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         tracker.log(record)
         print(
