@@ -1,6 +1,5 @@
 """A split -> photos and labels -> batches."""
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from models.predictor import file_digest
 from train.cache import PhotoCache
 from train.checkpoint import write_text
 from train.transforms import PhotoTransform
@@ -129,12 +129,8 @@ def hash_photos(root: Path, paths: Sequence[str], listing: Path) -> None:
     if listing.is_file():
         return
 
-    def digest(path: str) -> str:
-        with (root / path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
     with ThreadPoolExecutor() as pool:
-        digests = pool.map(digest, paths)
+        digests = pool.map(file_digest, [root / path for path in paths])
         shown = tqdm(digests, "hashing photos", len(paths), unit="photo", leave=False)
         write_text(listing, "".join(f"{d}  {p}\n" for d, p in zip(shown, paths, strict=True)))
 

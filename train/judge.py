@@ -1,14 +1,12 @@
 """Which of each group of duplicates stay, and which part every photo goes to."""
 
-import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
-
-import numpy as np
 
 from train.data import DataError
 from train.duplicates import find_pairs, group_pairs
 from train.scan import PhotoRecord
+from train.split import draw_order
 
 # The closer the relation, the earlier.
 KINDS = ("copy", "pixels", "near", "mirrored")
@@ -115,10 +113,7 @@ def split_photos(
                 f"class {label!r} has {len(paths)} usable photo(s) to train on; it needs at least "
                 f"{len(wanted) + 1}. Add photos or remove the class"
             )
-        # One generator per class: photos added to one class leave the others' split alone.
-        key = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big")
-        draws = np.random.default_rng((seed, key)).permutation(len(paths))
-        order = [paths[draw] for draw in draws]
+        order = [paths[draw] for draw in draw_order(label, len(paths), seed)]
         total = len(paths)
         for part, fraction in wanted.items():
             count = max(1, round(fraction * total))

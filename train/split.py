@@ -51,6 +51,15 @@ def index_photos(data: Path, limit: int | None = None) -> dict[str, list[str]]:
     return classes
 
 
+def draw_order(label: str, count: int, seed: int) -> np.ndarray:
+    """(count,) positions of a class's photos in the order that a split takes them.
+
+    One generator per class: photos added to one class leave the others' split alone.
+    """
+    key = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big")
+    return np.random.default_rng((seed, key)).permutation(count)
+
+
 def split_by_class(
     classes: dict[str, list[str]], root: Path, val_fraction: float, seed: int
 ) -> Split:
@@ -67,9 +76,7 @@ def split_by_class(
                 f"class {label!r} has {len(paths)} usable photo(s); it needs at least two, "
                 "one to train on and one to validate"
             )
-        # One generator per class: photos added to one class leave the others' split alone.
-        key = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big")
-        order = np.random.default_rng((seed, key)).permutation(len(paths))
+        order = draw_order(label, len(paths), seed)
         count = max(1, round(val_fraction * len(paths)))
         val += sorted(paths[i] for i in order[:count])
         train += sorted(paths[i] for i in order[count:])
