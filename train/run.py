@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from models.predictor import file_digest
 from models.preprocess import Preprocess
+from models.source import call_within
 from train.cache import PhotoCache, decode_photos
 from train.checkpoint import write_text
 from train.config import TrainConfig, config_from_dict, resolve_mode
@@ -27,7 +28,7 @@ from train.plots import plot_curves
 from train.predictions import Results
 from train.sources import AGAIN, open_source
 from train.stop import StopRequest
-from train.tracking import Registry, Tracker
+from train.tracking import ANSWER_SECONDS, Registry, Tracker
 from train.transforms import PhotoTransform, build_eval_transform, build_train_transform
 
 # What may differ when a run goes on: where things are or run, not what is computed.
@@ -78,7 +79,10 @@ def run_training(config: TrainConfig) -> int:
 def promote_best(config: TrainConfig) -> None:
     """Let W&B's alias best move, if this run earned it; a failure is one line."""
     try:
-        print(Registry(config.entity, config.project).promote())
+        # A server that dies right now must not hold the training either.
+        print(
+            call_within(ANSWER_SECONDS, lambda: Registry(config.entity, config.project).promote())
+        )
     except (OSError, ValueError) as error:
         print(f"best was left as it is: {error}")
 
