@@ -55,3 +55,30 @@ def bootstrap_interval(
     tail = (1 - level) / 2
     low, high = means.quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     return low, high
+
+
+def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """How far confidence and accuracy lie apart, on average (Guo et al. 2017).
+
+    Args:
+        probabilities: (B, K) float32, rows sum to 1.
+        labels: (B,) int64 in [0, K).
+        bins: Equal-width bins of the largest probability.
+
+    Returns:
+        Fraction in [0, 1]; 0 is perfectly calibrated.
+    """
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    classes = probabilities.shape[1]
+    return multiclass_calibration_error(
+        probabilities.clamp(0, 1), labels, classes, n_bins=bins, norm="l1"
+    ).item()
+
+
+def macro_f1(probabilities: Tensor, labels: Tensor) -> float:
+    """F1 of each class that has photos or was guessed, averaged with equal weight, in [0, 1]."""
+    from sklearn.metrics import f1_score
+
+    guesses = probabilities.argmax(1)
+    return float(f1_score(labels, guesses, average="macro", zero_division=0.0))
