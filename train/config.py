@@ -8,6 +8,9 @@ from typing import Any, ClassVar, Literal
 
 from models.source import default_cache, has_wandb_key
 
+SIZE_STEP = 16
+"""Pixels by which crops grow."""
+
 
 def default_data() -> Path:
     """LANDMARKS_DATA, else data/landmark_images."""
@@ -148,6 +151,10 @@ class TrainConfig:
         """Side of the square at validation and in the model file."""
         return self.eval_image_size or max(32, round(self.image_size * 7 / 6 / 32) * 32)
 
+    def crop_px(self, epoch: int) -> int:
+        """Side in pixels of the training crops in an epoch, counted from 0."""
+        return self.image_size
+
     @property
     def network_name(self) -> str:
         """For the name of the run."""
@@ -199,25 +206,44 @@ class ScratchConfig(TrainConfig):
 
     epochs: int = 60
     """Passes over the training photos."""
-    image_size: int = 96
-    """Side in pixels of the training crops."""
+    image_size: int = 128
+    """Side in pixels of the training crops at the end."""
+    start_fraction: float = 0.75
+    """Their side at the start, as a fraction of image_size: it grows over the first three quarters
+    of the epochs, since small crops teach much and cost little (Tan & Le 2021); 1: no growth."""
     learning_rate: float = 4e-3
     """Peak; AdamW."""
     warmup_epochs: float = 2.0
     """Linear warm-up; then a cosine to zero."""
     patience: int = 20
     """Stop after so many epochs without a better validation top-1."""
-    width: int = 32
+    width: int = 48
     """Channels of the first stage; the further ones have 2, 4 and 6 times as many."""
     depth: int = 2
     """Residual blocks per stage."""
+    stem: Literal["conv", "deep", "patch"] = "conv"
+    """One 3x3 convolution, three of them, or patches of 4 x 4 pixels."""
+    norm: Literal["batch", "group"] = "batch"
+    """Normalisation: over the batch, or over groups of channels of each photo."""
+    activation: Literal["relu", "silu", "gelu"] = "relu"
+    """Between the layers."""
+    drop_path: float = 0.0
+    """Stochastic depth of the last block, growing linearly from the first."""
 
     def rules(self) -> dict[str, bool]:
         """What must hold, by the message that says so."""
         return super().rules() | {
             "width must be a multiple of 8 from 8 to 128": self.width in range(8, 129, 8),
             "depth must lie between 1 and 8": 1 <= self.depth <= 8,
+            "drop-path must lie in [0, 1)": 0 <= self.drop_path < 1,
+            "start-fraction must lie in (0, 1]": 0 < self.start_fraction <= 1,
         }
+
+    def crop_px(self, epoch: int) -> int:
+        """Side of the training crops in an epoch, counted from 0."""
+        grown = min(1.0, epoch / (0.75 * self.epochs))
+        side = self.image_size * (self.start_fraction + (1 - self.start_fraction) * grown)
+        return max(32, self.image_size - round((self.image_size - side) / SIZE_STEP) * SIZE_STEP)
 
 
 CONFIGS: dict[str, type[TrainConfig]] = {

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from models.predictor import file_digest
 from train.cache import PhotoCache
 from train.checkpoint import write_text
-from train.transforms import PhotoTransform
+from train.transforms import GrowingTransform, PhotoTransform
 
 
 class DataError(ValueError):
@@ -143,7 +143,11 @@ class PhotoDataset(Dataset):
     """
 
     def __init__(
-        self, cache: PhotoCache, labels: np.ndarray, transform: PhotoTransform, seed: int
+        self,
+        cache: PhotoCache,
+        labels: np.ndarray,
+        transform: GrowingTransform | PhotoTransform,
+        seed: int,
     ) -> None:
         """Hold the parts; labels is (N,) int64 in the order of the cache."""
         self.cache, self.labels, self.transform, self.seed = cache, labels, transform, seed

@@ -30,7 +30,10 @@ def build_network(config: TrainConfig, class_count: int) -> nn.Module:
         ValueError: A network that is too large.
     """
     if isinstance(config, ScratchConfig):
-        return ScratchCNN(class_count, config.width, config.depth, config.drop_rate)
+        return ScratchCNN(
+            class_count, config.width, config.depth, config.stem, config.norm, config.activation,
+            config.drop_path, config.drop_rate,
+        )  # fmt: skip
     assert isinstance(config, TransferConfig)
     model = build_pretrained(
         config.backbone, class_count, config.pretrained, config.weights, config.drop_rate

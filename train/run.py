@@ -29,7 +29,12 @@ from train.predictions import Results
 from train.sources import AGAIN, open_source
 from train.stop import StopRequest
 from train.tracking import ANSWER_SECONDS, Registry, Tracker
-from train.transforms import PhotoTransform, build_eval_transform, build_train_transform
+from train.transforms import (
+    GrowingTransform,
+    PhotoTransform,
+    build_eval_transform,
+    build_train_transform,
+)
 
 # What may differ when a run goes on: where things are or run, not what is computed.
 MOVABLE = ("device", "workers", "cache_dir", "wandb", "promote")
@@ -135,13 +140,18 @@ def read_photos(config: TrainConfig, run_dir: Path, side_px: int) -> tuple[Split
 
 def build_transforms(
     config: TrainConfig, preprocess: Preprocess
-) -> tuple[PhotoTransform, PhotoTransform]:
-    """Training and evaluation pipelines; training crops have a side of their own."""
-    crop = Preprocess(
-        config.image_size, config.image_size, mean=preprocess.mean, std=preprocess.std
-    )
-    train = build_train_transform(crop, config.augment, flip=config.flip)
-    return train, build_eval_transform(preprocess)
+) -> tuple[GrowingTransform, PhotoTransform]:
+    """Training and evaluation pipelines; training crops have sides of their own."""
+    sides = [config.crop_px(epoch) for epoch in range(config.epochs)]
+    crops = {
+        side: build_train_transform(
+            Preprocess(side, side, mean=preprocess.mean, std=preprocess.std),
+            config.augment,
+            flip=config.flip,
+        )
+        for side in sorted(set(sides))
+    }
+    return GrowingTransform(sides, crops), build_eval_transform(preprocess)
 
 
 def build_loader(
@@ -190,7 +200,9 @@ def _train(
     # A batch is the same for any number of processes, so it must be a multiple of their number.
     size = min(config.batch_size, len(split.train) // processes * processes)
 
-    def loader(paths: list[str], transform: PhotoTransform, shuffle: bool) -> DataLoader:
+    def loader(
+        paths: list[str], transform: GrowingTransform | PhotoTransform, shuffle: bool
+    ) -> DataLoader:
         labels = split.labels(paths)
         dataset = PhotoDataset(cache.subset(paths), labels, transform, config.seed)
         batch_size = size if shuffle else config.batch_size

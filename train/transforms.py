@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Sequence
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the internet
 
@@ -88,6 +89,23 @@ class PhotoTransform:
         values = torch.from_numpy(square).permute(2, 0, 1)
         values = values.to(torch.float32, memory_format=torch.contiguous_format)
         return values.mul_(self.scale).add_(self.shift)
+
+
+class GrowingTransform:
+    """Training transforms whose crop depends on the epoch.
+
+    Args:
+        sides_px: Side of the crop, per epoch.
+        transforms: Side -> transform.
+    """
+
+    def __init__(self, sides_px: Sequence[int], transforms: dict[int, PhotoTransform]) -> None:
+        """Hold them."""
+        self.sides_px, self.transforms = sides_px, transforms
+
+    def __call__(self, image: np.ndarray, seed: tuple[int, ...]) -> Tensor:
+        """(H, W, 3) uint8 -> (3, S, S) float32, S as seed = (seed, epoch, photo) says."""
+        return self.transforms[self.sides_px[seed[1]]](image, seed)
 
 
 def build_train_transform(
