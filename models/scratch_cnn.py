@@ -167,6 +167,10 @@ class ScratchCNN(nn.Module):
                 f"more than {MAX_PARAMETERS / 1e6:.0f}; lower --width or --depth"
             )
 
+    def get_classifier(self) -> nn.Module:
+        """The head, by the name that timm's networks have for it."""
+        return self.head
+
     def encode(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) float32, S >= 32 -> (B, feature_count, S / 32, S / 32)."""
         return self.stages(self.stem(x))

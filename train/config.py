@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,8 +14,9 @@ SIZE_STEP = 16
 
 
 def default_data() -> Path:
-    """LANDMARKS_DATA, else data/landmark_images."""
-    return Path(os.environ.get("LANDMARKS_DATA", "data/landmark_images"))
+    """The channel of a SageMaker job, else LANDMARKS_DATA, else data/landmark_images."""
+    named = os.environ.get("SM_CHANNEL_TRAINING") or os.environ.get("LANDMARKS_DATA")
+    return Path(named or "data/landmark_images")
 
 
 def resolve_mode(asked: str | None) -> str:
@@ -52,12 +54,16 @@ class TrainConfig:
     """At validation and in the model file: centre crop, or the whole photo on black."""
     batch_size: int = 64
     """Photos per step, over all processes together."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW, or Muon for matrices and convolutions with AdamW for the rest (Jordan 2024)."""
     learning_rate: float = 1e-3
-    """Peak, at the head; AdamW."""
+    """Peak, at the head; of the same scale for both optimizers (Liu et al. 2025)."""
     weight_decay: float = 0.05
     """Decoupled; none on biases and norms."""
     warmup_epochs: float = 0.5
-    """Linear warm-up at the start of each phase; then a cosine to zero."""
+    """Linear warm-up at the start of each phase."""
+    schedule: Literal["cosine", "linear"] = "cosine"
+    """How the learning rate falls to zero after the warm-up."""
     label_smoothing: float = 0.1
     """Mass spread over the other classes, in [0, 1)."""
     mixup: float = 0.2
@@ -86,6 +92,8 @@ class TrainConfig:
     """Seed of weights, order and augmentation."""
     limit: int | None = None
     """At most so many photos per class, for a quick try."""
+    label_fraction: float = 1.0
+    """Train on this part of each class's training photos, at least one; validation stays whole."""
     balanced: bool = False
     """Draw each class equally often, however many photos it has; as many photos per epoch."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -141,6 +149,7 @@ class TrainConfig:
             "clip-norm must be above 0": self.clip_norm > 0,
             "patience must be at least 1": self.patience >= 1,
             "val-fraction must lie in (0, 0.5]": 0 < self.val_fraction <= 0.5,
+            "label-fraction must lie in (0, 1]": 0 < self.label_fraction <= 1,
             "workers must be at least 0": self.workers >= 0,
             "limit must be at least 2": self.limit is None or self.limit >= 2,
             "seeds must be at least 0": min(self.seed, self.split_seed) >= 0,
@@ -211,10 +220,12 @@ class ScratchConfig(TrainConfig):
     start_fraction: float = 0.75
     """Their side at the start, as a fraction of image_size: it grows over the first three quarters
     of the epochs, since small crops teach much and cost little (Tan & Le 2021); 1: no growth."""
+    optimizer: Literal["adamw", "muon"] = "muon"
+    """Muon for convolutions with AdamW for the rest (Jordan 2024), or AdamW for all."""
     learning_rate: float = 4e-3
-    """Peak; AdamW."""
+    """Peak; of the same scale for both optimizers (Liu et al. 2025)."""
     warmup_epochs: float = 2.0
-    """Linear warm-up; then a cosine to zero."""
+    """Linear warm-up."""
     patience: int = 20
     """Stop after so many epochs without a better validation top-1."""
     width: int = 48
@@ -229,6 +240,8 @@ class ScratchConfig(TrainConfig):
     """Between the layers."""
     drop_path: float = 0.0
     """Stochastic depth of the last block, growing linearly from the first."""
+    init_from: Path | None = None
+    """Run folder of train.autoencoder, or its encoder.pt: start from that encoder's weights."""
 
     def rules(self) -> dict[str, bool]:
         """What must hold, by the message that says so."""
@@ -251,20 +264,26 @@ CONFIGS: dict[str, type[TrainConfig]] = {
 }
 
 
-def config_from_dict(values: dict[str, Any]) -> TrainConfig:
+def config_from_dict(values: dict[str, Any], kinds: Mapping[str, type] = CONFIGS) -> TrainConfig:
     """The reverse of to_dict.
+
+    Args:
+        values: What to_dict gave.
+        kinds: Settings by their command.
 
     Raises:
         ValueError: If another version of this project wrote it.
     """
     values = dict(values)
-    kind = CONFIGS.get(values.pop("command", ""))
+    kind = kinds.get(values.pop("command", ""))
     fields = {field.name: field for field in dataclasses.fields(kind)} if kind else {}
     if kind is None or (unknown := set(values) - set(fields)):
         reason = f"unknown setting {min(unknown)}" if kind else "no such training command"
         raise ValueError(f"these settings are of another version of this project: {reason}")
-    paths = {"data", "weights", "cache_dir", "run_dir", "resume"}
+    paths = {"data", "weights", "init_from", "cache_dir", "run_dir", "resume"}
     for key, value in values.items():
         if value is not None and key in paths:
             values[key] = Path(value)
-    return kind(**values | {"tags": tuple(values.get("tags", ()))})
+        elif isinstance(value, list):  # JSON has no tuples
+            values[key] = tuple(value)
+    return kind(**values)

@@ -20,7 +20,7 @@ from models.pretrained import set_train_mode
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.config import TrainConfig
 from train.metrics import classification_metrics
-from train.phases import Phase, Progress, build_mix, schedule_factor
+from train.phases import Phase, Progress, build_mix, build_optimizer, schedule_factor
 
 Log = Callable[[dict[str, float]], None]
 
@@ -103,7 +103,7 @@ class Trainer:
     def start_phase(self, phase: Phase, saved: dict[str, Any] | None) -> None:
         """Freeze or unfreeze, and give the phase its optimizer; saved: of a checkpoint in it."""
         groups = phase.prepare(self.plain)
-        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
+        optimizer = build_optimizer(self.config, groups, self.plain.get_classifier())
         self.average = (
             ModelEmaV3(self.plain, self.config.ema_decay, use_warmup=True)
             if phase.average and self.config.ema_decay > 0
@@ -136,7 +136,7 @@ class Trainer:
         factor = 0.0
         for batch in self.train_loader:
             step = (progress.epoch - first_epoch) * steps_per_epoch + progress.batch
-            factor = schedule_factor(step, total, warmup)
+            factor = schedule_factor(step, total, warmup, config.schedule)
             loss = self.step(batch, factor, phase.mix)
             if not math.isfinite(loss):
                 self._report_non_finite(loss, factor, batch)

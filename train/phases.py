@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+from timm.optim import Muon
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
@@ -44,11 +46,37 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def schedule_factor(step: int, steps: int, warmup_steps: int) -> float:
-    """Learning rate as a fraction of its peak: linear warm-up, then a cosine to zero."""
+def schedule_factor(step: int, steps: int, warmup_steps: int, schedule: str = "cosine") -> float:
+    """Learning rate as a fraction of its peak: linear warm-up, then a cosine or line to zero."""
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
+    done = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return 1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+
+
+def build_optimizer(
+    config: TrainConfig, groups: list[dict[str, Any]], head: nn.Module
+) -> torch.optim.Optimizer:
+    """AdamW, or Muon with AdamW for vectors and the head.
+
+    Muon makes the update of each weight matrix orthogonal, so that all directions learn alike, at
+    the root mean square of an AdamW update. A classifier's rows are no such directions.
+
+    Args:
+        config: optimizer and learning_rate.
+        groups: Of parameters: params, lr_scale, weight_decay.
+        head: The classifier.
+    """
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate)
+    last = set(head.parameters())
+    split = []
+    for group in groups:
+        for is_head in (False, True):
+            params = [param for param in group["params"] if (param in last) == is_head]
+            if params:
+                split.append({**group, "params": params, "use_fallback": is_head})
+    return Muon(split, lr=config.learning_rate, nesterov=True, normalize_spatial=False)
 
 
 def build_mix(config: TrainConfig, class_count: int) -> Callable[[Tensor, Tensor], Any] | None:
