@@ -217,16 +217,20 @@ class ScratchConfig(TrainConfig):
     """Passes over the training photos."""
     image_size: int = 128
     """Side in pixels of the training crops at the end."""
-    start_fraction: float = 0.75
+    start_fraction: float = 0.5
     """Their side at the start, as a fraction of image_size: it grows over the first three quarters
     of the epochs, since small crops teach much and cost little (Tan & Le 2021); 1: no growth."""
     optimizer: Literal["adamw", "muon"] = "muon"
     """Muon for convolutions with AdamW for the rest (Jordan 2024), or AdamW for all."""
-    learning_rate: float = 4e-3
+    learning_rate: float = 1e-2
     """Peak; of the same scale for both optimizers (Liu et al. 2025)."""
+    weight_decay: float = 0.1
+    """Decoupled; none on biases and norms."""
     warmup_epochs: float = 2.0
     """Linear warm-up."""
-    patience: int = 20
+    mix_probability: float = 0.5
+    """Fraction of the batches that mixup or CutMix changes."""
+    patience: int = 60
     """Stop after so many epochs without a better validation top-1."""
     width: int = 48
     """Channels of the first stage; the further ones have 2, 4 and 6 times as many."""
