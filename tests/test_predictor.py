@@ -220,10 +220,16 @@ def test_source_finds_files_and_runs(model_path: Path, tmp_path: Path) -> None:
         find_model(tmp_path / "absent.pt")
 
 
-def test_bundled_model_is_whole() -> None:
-    predictor = Predictor.load(find_model())
+@pytest.mark.parametrize("name", ["landmarks.pt", "scratch.pt"])
+def test_bundled_model_is_whole(name: str) -> None:
+    path = BUNDLED.with_name(name)
+    predictor = Predictor.load(path)
     assert len(predictor.class_names) == 50
-    assert BUNDLED.stat().st_size <= 20 * 2**20
-    log = (BUNDLED.parent / "TEST_LOG.md").read_text(encoding="utf-8")
-    assert predictor.digest == file_digest(BUNDLED)
-    assert predictor.digest[:12] in log
+    assert path.stat().st_size <= 20 * 2**20
+    assert predictor.digest == file_digest(path)
+    assert predictor.digest[:12] in path.with_name("TEST_LOG.md").read_text(encoding="utf-8")
+    # The cards tell people what the files themselves record.
+    card = path.with_name("MODEL_CARD.md" if path == BUNDLED else "SCRATCH_CARD.md")
+    measured = predictor.manifest["metrics"]
+    for part in ("val", "test"):
+        assert f"{measured[f'{part}/top1']:.1%}".replace("%", " %") in card.read_text("utf-8")
