@@ -14,12 +14,20 @@ PARTS = {
     "train.sources": 4, "train.scan": 3, "train.judge": 4, "train.label_noise": 1,
     "train.report": 4, "train.engine": 3, "train.network": 3,
     "train.export": 4, "train.tracking": 5, "train.run": 6,
+    "train.pretraining": 4, "train.unlabelled": 5,
+    "train.cost": 1, "train.front": 1, "train.contender": 2, "train.choice": 3,
+    "train.finished": 3,
+    "train.sagemaker": 7, "train.drawings": 1, "train.drawn": 2, "train.lesson": 7,
+    "train.html": 1, "train.robustness": 1, "train.summary": 3, "train.views": 3,
+    "train.wording": 1, "train.evaluation_plots": 3, "train.findings": 4,
+    "train.views_report": 4, "train.evaluation_report": 5,
 }  # fmt: skip
 COMMANDS = 7
 # Outside packages that one file alone may import, so that replacing them is one file's work.
 ONLY_IN = {
     "albumentations": {"train/transforms.py"},
     "gradio": {"models/page.py", "models/listen.py"},
+    "ipywidgets": {"models/widget.py"},
     "wandb": {"train/tracking.py", "models/source.py"},
 }
 

@@ -8,9 +8,11 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from models.photos import PHOTO_EXTENSIONS, PhotoError
@@ -18,9 +20,13 @@ from models.predictor import ModelFileError, Predictor, file_digest, rewrite_man
 from models.source import fetch_artifact, find_model
 from train.checkpoint import write_text
 from train.data import DataError, clean_class_name
-from train.metrics import bootstrap_interval
+from train.evaluation_plots import draw_figures
+from train.evaluation_report import write_evaluation
 from train.predictions import Predictions
+from train.robustness import SEVERITIES
+from train.summary import summarise
 from train.tracking import record_test
+from train.views import score_views, summarise_views
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class EvaluateConfig:
     data: Path
     """Folder with test/ of class folders, or of class folders."""
     out: Path
-    """Where metrics.json and photos.csv go."""
+    """Where metrics.json, photos.csv, report.html and figures/ go."""
     model: Path | None = None
     """A model file or a run folder; none: the bundled model."""
     artifact: str | None = None
@@ -39,6 +45,14 @@ class EvaluateConfig:
     """Also write the figures into the model file, as test/..., for the page to show."""
     log: Path | None = None
     """A Markdown table that gets one more line: digest, date, figures."""
+    robustness: bool = False
+    """Also score the photos blurred, noisy, recompressed, dark, askew, small and photographed from
+    a screen, at the --severities: with three of them, 22 more answers a photo."""
+    severities: tuple[int, ...] = (1, 3, 5)
+    """Of --robustness, from 1 to 5."""
+    tta: bool = False
+    """Also average 12 views of each photo (whole, corners, middle; mirrored): what it would gain
+    and cost. The model file's own answers stay what they are."""
 
 
 def labelled_photos(data: Path, class_names: list[str]) -> list[tuple[Path, int]]:
@@ -91,12 +105,14 @@ def classify_photos(
     return predictions, unreadable
 
 
-def evaluate(config: EvaluateConfig) -> dict[str, object]:
-    """Classify every photo; write metrics.json and photos.csv.
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+    """Classify every photo; write metrics.json, photos.csv, figures/ and report.html.
 
     Returns:
         The figures as fractions, and the number of photos.
     """
+    if unknown := set(config.severities) - set(SEVERITIES):
+        raise DataError(f"no --severities {sorted(unknown)}; they go from 1 to 5")
     if config.artifact:
         predictor = fetch_artifact(config.artifact).predictor
     else:
@@ -105,10 +121,36 @@ def evaluate(config: EvaluateConfig) -> dict[str, object]:
     config.out.mkdir(parents=True, exist_ok=True)
     predictions, unreadable = classify_photos(predictor, config.data, photos)
     predictions.write_csv(config.out / "photos.csv")
-    figures = predictions.metrics()
-    count = len(predictions.photos)
-    low, high = bootstrap_interval(predictions.probabilities.argmax(1) == predictions.labels)
-    test = {f"test/{name}": value for name, value in figures.items()} | {"test/photos": count}
+    metrics = summarise(predictions)
+    metrics |= {
+        "model": record(config, predictor, {**predictions.figures(), "photos": metrics["photos"]}),
+        "name": predictor.manifest.get("name", predictor.path.stem),
+        "unreadable": unreadable,
+    }
+    # Written before the longer work, so that this much outlives it.
+    write_metrics(metrics, config.out)
+    severities = sorted(set(config.severities)) if config.robustness else []
+    scores = None
+    if config.tta or severities:
+        scores = score_views(predictor, config.data, predictions, config.tta, severities)
+        scored = 0 if scores is None else len(scores.photos)
+        metrics["views_missing"] = metrics["photos"] - scored  # after Ctrl-C
+    if scores is not None:
+        metrics |= summarise_views(scores, predictions)
+        write_metrics(metrics, config.out)
+    pictures = save_figures(draw_figures(predictions, metrics), config.out / "figures")
+    report = config.out / "report.html"
+    write_evaluation(report, config.data, predictions, metrics, pictures, scores)
+    return metrics
+
+
+def record(config: EvaluateConfig, predictor: Predictor, figures: dict[str, float]) -> str:
+    """Add the figures to the W&B model, the model file or the log, where that is asked for.
+
+    Returns:
+        The model file's digest, after that.
+    """
+    test = {f"test/{name}": value for name, value in figures.items()}
     digest = predictor.digest
     if config.artifact:
         record_test(config.artifact, test)
@@ -116,39 +158,44 @@ def evaluate(config: EvaluateConfig) -> dict[str, object]:
         measured = {**predictor.manifest["metrics"], **test}
         rewrite_manifest(predictor.path, {**predictor.manifest, "metrics": measured})
         digest = file_digest(predictor.path)  # the same network in a file that says more
-    metrics = {
-        "model": digest,
-        "photos": count,
-        "unreadable": unreadable,
-        **figures,
-        "top1_interval_95": [low, high],
-        "recall_per_class": {
-            row["class"]: row["recall"] for row in predictions.per_class() if row["photos"]
-        },
-    }
-    write_text(config.out / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False))
     if config.log is not None:
         with config.log.open("a", encoding="utf-8") as file:
             file.write(
-                f"| {digest[:12]} | {time.strftime('%Y-%m-%d')} | {count} | "
+                f"| {digest[:12]} | {time.strftime('%Y-%m-%d')} | {figures['photos']} | "
                 f"{figures['top1']:.4f} | {figures['top5']:.4f} | {figures['loss']:.4f} |\n"
             )
-    return metrics
+    return digest
+
+
+def write_metrics(metrics: dict[str, Any], out: Path) -> None:
+    """Write metrics.json."""
+    write_text(out / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False))
+
+
+def save_figures(figures: dict[str, Figure], folder: Path) -> dict[str, bytes]:
+    """Write figures as PNG files of a folder; name -> PNG."""
+    folder.mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png", dpi=110)
+    return {name: (folder / f"{name}.png").read_bytes() for name in figures}
 
 
 def main(config: EvaluateConfig) -> int:
     """Score and print."""
     try:
         metrics = evaluate(config)
-    except (DataError, ModelFileError, OSError) as error:
+    except (DataError, ModelFileError, PhotoError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped before the report; the same line again starts anew", file=sys.stderr)
+        return 130
     low, high = metrics["top1_interval_95"]
     print(
         f"top-1 {metrics['top1']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
-        f"top-5 {metrics['top5']:.2%}, {metrics['photos']} photos; {config.out}"
+        f"top-5 {metrics['top5']:.2%}, {metrics['photos']} photos; {config.out / 'report.html'}"
     )
-    return 0
+    return 130 if metrics.get("views_missing") else 0
 
 
 if __name__ == "__main__":

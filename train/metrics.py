@@ -1,5 +1,6 @@
 """Figures of a classifier, as pure functions of logits (or log-probabilities) and labels."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,3 +83,114 @@ def macro_f1(probabilities: Tensor, labels: Tensor) -> float:
 
     guesses = probabilities.argmax(1)
     return float(f1_score(labels, guesses, average="macro", zero_division=0.0))
+
+
+def bootstrap_difference(
+    before: Tensor, after: Tensor, draws: int = 10_000, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of what an accuracy gains, on the same photos (paired).
+
+    Args:
+        before: (B,) bool, whether each image was right.
+        after: (B,) bool, of the same images.
+        draws: Resamples.
+        level: Coverage in (0, 1).
+        seed: Of the resampling.
+
+    Returns:
+        Lower and upper end of after minus before, fractions in [-1, 1].
+    """
+    count = len(before)
+    won, lost = int((after & ~before).sum()), int((before & ~after).sum())
+    # Resampling images that won, lost or stayed is a multinomial draw.
+    shares = [won / count, lost / count, (count - won - lost) / count]
+    drawn = np.random.default_rng(seed).multinomial(count, shares, draws)
+    return percentile_interval((drawn[:, 0] - drawn[:, 1]) / count, level)
+
+
+def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The middle of drawn values that holds a share of them; its lower and upper end."""
+    tail = (1 - level) / 2
+    low, high = np.quantile(values, [tail, 1 - tail]).tolist()
+    return low, high
+
+
+def bootstrap_draws(
+    probabilities: Tensor, labels: Tensor, draws: int = 2_000, bins: int = 15, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Figures of resampled photos (Efron 1979), all from the same resamples.
+
+    Args:
+        probabilities: (B, K) float32, rows sum to 1.
+        labels: (B,) int64 in [0, K).
+        draws: Resamples.
+        bins: Of the calibration error.
+        seed: Of the resampling.
+
+    Returns:
+        macro_f1, ece and overconfidence (mean confidence less accuracy), (draws,) float64 each.
+        The calibration error of a resample is too high on average: noise adds to it.
+    """
+    count, classes = probabilities.shape
+    confidences, guesses = probabilities.max(1)
+    right = (guesses == labels).double()
+    gaps = confidences.clamp(0, 1).double() - right
+    truth, guessed = (torch.nn.functional.one_hot(each, classes) for each in (labels, guesses))
+    hits, places = truth * guessed, confidence_bins(confidences, bins)
+    binned = torch.nn.functional.one_hot(places, bins + 1) * gaps[:, None]
+    # Every figure comes from sums over photos, so a resample is one row of a matrix product.
+    columns = torch.cat([gaps[:, None], binned, truth + guessed, hits], 1).numpy()
+    rng, sums = np.random.default_rng(seed), []
+    for first in range(0, draws, 250):
+        size = min(250, draws - first)
+        sums.append(rng.multinomial(count, np.full(count, 1 / count), size) @ columns)
+    gap, binned, either, hits = np.split(
+        np.concatenate(sums), [1, bins + 2, bins + 2 + classes], axis=1
+    )
+    f1 = 2 * hits / np.maximum(either, 1)
+    return {
+        "macro_f1": f1.sum(1) / (either > 0).sum(1),
+        "ece": np.abs(binned).sum(1) / count,
+        "overconfidence": gap[:, 0] / count,
+    }
+
+
+def confidence_bins(confidences: Tensor, bins: int = 15) -> Tensor:
+    """The bin of each confidence, as torchmetrics counts: exactly 1 has bin number `bins`."""
+    edges = torch.linspace(0, 1, bins + 1)
+    return torch.bucketize(confidences.clamp(0, 1), edges, right=True) - 1
+
+
+def reliability(probabilities: Tensor, labels: Tensor, bins: int = 15) -> list[dict[str, float]]:
+    """Photos, mean confidence and accuracy of each bin of confidence that has photos."""
+    confidences, guesses = probabilities.max(1)
+    right, places = guesses == labels, confidence_bins(confidences, bins).clamp(max=bins - 1)
+    rows = []
+    for place in places.unique().tolist():
+        inside = places == place
+        rows.append({
+            "from": place / bins,
+            "to": (place + 1) / bins,
+            "photos": int(inside.sum()),
+            "confidence": confidences[inside].mean().item(),
+            "accuracy": right[inside].float().mean().item(),
+        })  # fmt: skip
+    return rows
+
+
+def selective_accuracy(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Accuracy on the 1, 2, ..., B photos with the most confident guesses, (B,) float64.
+
+    One less its mean is the area under the risk-coverage curve (Geifman et al. 2019).
+    """
+    confidences, guesses = probabilities.max(1)
+    right = (guesses == labels)[confidences.argsort(descending=True, stable=True)].double()
+    return right.cumsum(0) / torch.arange(1, len(labels) + 1)
+
+
+def wilson_interval(hits: int, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Interval of a fraction that also holds for few photos and at 0 or 1 (Wilson 1927)."""
+    from scipy.stats import binomtest
+
+    found = binomtest(hits, count).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)

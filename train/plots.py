@@ -50,6 +50,25 @@ def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path
     figure.savefig(path, dpi=110)
 
 
+def draw_rows(rows: dict[str, np.ndarray], title: str) -> Figure:
+    """Pictures below each other that belong together.
+
+    Args:
+        rows: Label of the row -> (B, H, W, 3) float32 in [0, 1].
+        title: Above all.
+    """
+    count = len(next(iter(rows.values())))
+    figure = Figure(figsize=(1.5 * count + 0.5, 1.5 * len(rows) + 0.4), layout="constrained")
+    grid = figure.subplots(len(rows), count, squeeze=False)
+    for line, (label, pictures) in zip(grid, rows.items(), strict=True):
+        line[0].set_ylabel(label)
+        for axes, picture in zip(line, pictures, strict=True):
+            axes.imshow(picture)
+            axes.set(xticks=[], yticks=[])
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
 def plot_importances(importances: dict[str, float], metric: str, trials: int, path: Path) -> None:
     """How much each setting explains of a search's metric.
 

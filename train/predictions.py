@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.photos import read_photo
 from train.candidates import classes_hash
-from train.metrics import classification_metrics
+from train.metrics import classification_metrics, expected_calibration_error, macro_f1
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,18 @@ class Predictions:
     class_names: list[str]
 
     def metrics(self) -> dict[str, float]:
-        """The loss in nats, top1 and top5."""
-        return classification_metrics(self.probabilities.clamp(min=1e-12).log(), self.labels)
+        """The loss in nats, top1, top5 and macro_f1."""
+        figures = classification_metrics(self.probabilities.clamp(min=1e-12).log(), self.labels)
+        return {**figures, "macro_f1": macro_f1(self.probabilities, self.labels)}
+
+    def figures(self) -> dict[str, float]:
+        """The metrics and ece; no metric itself, as train.promote would take more for better."""
+        ece = expected_calibration_error(self.probabilities, self.labels)
+        return {**self.metrics(), "ece": ece}
+
+    def right(self) -> Tensor:
+        """(N,) bool: whether the best guess is the truth."""
+        return self.probabilities.argmax(1) == self.labels
 
     def confusion(self) -> np.ndarray:
         """(K, K) int64 counts: rows the truth, columns the best guess."""
@@ -43,7 +53,7 @@ class Predictions:
         return confusion_matrix(self.labels, self.probabilities.argmax(1), labels=list(classes))
 
     def per_class(self) -> list[dict[str, str | int | float]]:
-        """Photos, recall and precision of each class, the lowest recall first."""
+        """Photos, recall, precision and F1 of each class, the lowest recall first."""
         confusion = self.confusion()
         truth, guessed, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
         rows = [
@@ -52,6 +62,7 @@ class Predictions:
                 "photos": int(truth[label]),
                 "recall": float(right[label] / max(1, truth[label])),
                 "precision": float(right[label] / max(1, guessed[label])),
+                "f1": float(2 * right[label] / max(1, truth[label] + guessed[label])),
             }
             for label, name in enumerate(self.class_names)
         ]
@@ -65,9 +76,26 @@ class Predictions:
 
     def worst_mistakes(self, count: int = 24) -> list[int]:
         """Photos with a wrong best guess, the truth's lowest probability first."""
-        wrong = (self.probabilities.argmax(1) != self.labels).nonzero().flatten()
+        wrong = (~self.right()).nonzero().flatten()
         truth = self.probabilities[wrong, self.labels[wrong]]
         return wrong[truth.argsort()][:count].tolist()
+
+    def confident_mistakes(self) -> list[int]:
+        """Photos with a wrong best guess, the most confident first."""
+        wrong = (~self.right()).nonzero().flatten()
+        confidences = self.probabilities[wrong].max(1).values
+        return wrong[confidences.argsort(descending=True, stable=True)].tolist()
+
+    def of_class(self, name: str, other: str) -> list[int]:
+        """Photos of one class: those taken for the other first, then the right ones, then the rest.
+
+        Among equals the most confident come first.
+        """
+        label, mistaken = self.class_names.index(name), self.class_names.index(other)
+        confidences, guesses = self.probabilities.max(1)
+        ranks = 2 * (guesses == mistaken) + (guesses == label) + confidences / 2
+        photos = (self.labels == label).nonzero().flatten()
+        return photos[ranks[photos].argsort(descending=True, stable=True)].tolist()
 
     def show_mistakes(self, root: Path) -> Iterator[tuple[str, Image.Image, str, str]]:
         """The worst mistakes for people: path, a small picture, the truth, the five best."""
@@ -78,19 +106,21 @@ class Predictions:
             yield self.photos[photo], picture, self.class_names[self.labels[photo]], best
 
     def write_csv(self, path: Path) -> None:
-        """One line a photo: truth, its rank, the five best with their probabilities."""
+        """One line a photo: truth, its rank, the five best, whether right, the truth's share."""
         truth = self.probabilities.gather(1, self.labels[:, None])
         ranks = ((self.probabilities > truth).sum(1) + 1).tolist()
         count = min(5, len(self.class_names))
         pairs = [f"{what}_{i}" for i in range(1, count + 1) for what in ("label", "probability")]
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["photo", "label", "rank", *pairs])
+            writer.writerow(["photo", "label", "rank", *pairs, "correct", "label_probability"])
+            right = self.right().int().tolist()
             for photo, name in enumerate(self.photos):
                 best = [
                     cell for label, p in self.best(photo, count) for cell in (label, f"{p:.4f}")
                 ]
-                writer.writerow([name, self.class_names[self.labels[photo]], ranks[photo], *best])
+                label, share = self.class_names[self.labels[photo]], f"{truth[photo].item():.4f}"
+                writer.writerow([name, label, ranks[photo], *best, right[photo], share])
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """The data set as one HTML page with its pictures inside, for people; needs no network."""
 
-import base64
 import html
-import io
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,41 +12,11 @@ from PIL import Image
 
 from models.photos import read_photo
 from models.preprocess import Preprocess
+from train.html import encode_figure, encode_image, show_photo, write_page
 from train.scan import PhotoRecord
 from train.transforms import build_train_transform
 
 SIDE_PX = 160
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem;
-       color: #222; background: #fff; }
-img { max-width: 100%; } table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0;
-text-align: left; vertical-align: top; } .row { display: flex; flex-wrap: wrap; gap: 8px; }
-figure { margin: 0; width: 130px; font-size: 12px; overflow-wrap: anywhere; }
-.gone { opacity: .55; }
-@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818; } }
-"""
-
-
-def encode_image(image: Image.Image) -> str:
-    """An <img> with the JPEG inside."""
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "JPEG", quality=82)
-    return f'<img src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
-
-
-def encode_figure(figure: Figure) -> str:
-    """An <img> with the PNG inside."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
-
-
-def show_photo(data: Path, path: str, caption: str, gone: bool = False) -> str:
-    """A thumbnail with its caption."""
-    picture = Image.fromarray(read_photo(data / path, 130))
-    picture.thumbnail((130, 130))
-    kind = ' class="gone"' if gone else ""
-    return f"<figure{kind}>{encode_image(picture)}<br>{html.escape(caption)}</figure>"
 
 
 def draw_sheet(images: Sequence[np.ndarray], columns: int) -> Image.Image:
@@ -190,7 +158,11 @@ def write_report(
         parts.append("<h2>The largest groups of duplicates</h2><p>Pale: left out.</p>")
     for group in largest:
         shown = [
-            show_photo(data, each.path, f"{each.path}: {each.kind}, {each.why}", not each.kept)
+            show_photo(
+                data / each.path,
+                f"{each.path}: {each.kind}, {each.why}",
+                "" if each.kept else "gone",
+            )
             for each in group[:12]
         ]
         parts.append(f'<h3>Group {group[0].group}</h3><div class="row">{"".join(shown)}</div>')
@@ -199,9 +171,8 @@ def write_report(
         parts.append(f"<h2>Labels that look wrong ({len(suspicious)}, the most suspicious)</h2>")
         parts.append(encode_figure(plot_suspicions(suspicious)))
         shown = [
-            show_photo(data, each["path"], f"{each['path']}: {each['instead']}?")
+            show_photo(data / each["path"], f"{each['path']}: {each['instead']}?")
             for each in suspicious[:32]
         ]
         parts.append(f'<div class="row">{"".join(shown)}</div>')
-    head = f'<!doctype html><meta charset="utf-8"><title>Data set</title><style>{STYLE}</style>'
-    path.write_text(head + "\n".join(parts), encoding="utf-8")
+    write_page(path, "Data set", parts)
