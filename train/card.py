@@ -36,11 +36,15 @@ def write_card(manifest: dict[str, Any], per_class: list[dict[str, Any]], path: 
         for row in per_class[:5]
         if row["recall"] < 1
     )
+    encoder = manifest["training"].get("encoder")
+    start = (
+        f"; it started from the encoder {encoder[:12]}, trained without labels" if encoder else ""
+    )
     lines += [
         "",
         f"Made by `python -m {config['command']}` in {manifest['training']['minutes']} minutes and "
         f"{manifest['training']['epochs']} epochs on {manifest['split']['train_photos']} photos of "
-        f"{manifest['data']}; split {manifest['split']['fingerprint'][:12]}.",
+        f"{manifest['data']}; split {manifest['split']['fingerprint'][:12]}{start}.",
         "",
         f"Settings: {settings}.",
         "",

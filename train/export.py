@@ -14,7 +14,8 @@ import tyro
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from models.predictor import FORMAT_VERSION, Predictor, save_model
+from models.autoencoder import INIT_FILE
+from models.predictor import FORMAT_VERSION, Predictor, file_digest, save_model
 from train.cache import decode_photos
 from train.card import write_card
 from train.checkpoint import load_checkpoint, write_text
@@ -27,7 +28,7 @@ from train.transforms import build_eval_transform
 
 # A model file travels: no folder of the machine that made it, nothing about its W&B run.
 PRIVATE = (
-    "data", "weights", "cache_dir", "run_dir", "resume",
+    "data", "weights", "init_from", "cache_dir", "run_dir", "resume",
     "wandb", "entity", "project", "group", "tags", "notes", "upload_photos", "promote",
 )  # fmt: skip
 MAX_TOP1_DIFFERENCE = 0.002
@@ -138,6 +139,8 @@ def export_run(run_dir: Path) -> tuple[Parity, Predictions]:
     logits = eager_logits(model, dataset)
     labels = torch.from_numpy(dataset.labels)
 
+    encoder = run_dir / INIT_FILE
+    pretrained = {"encoder": file_digest(encoder)} if encoder.is_file() else {}
     manifest = {
         "name": run_dir.name,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -148,6 +151,7 @@ def export_run(run_dir: Path) -> tuple[Parity, Predictions]:
         "training": {
             "epochs": len(history),
             "minutes": round(history[-1]["elapsed_seconds"] / 60, 1),
+            **pretrained,
         },
         "versions": {
             "format": FORMAT_VERSION,

@@ -6,6 +6,7 @@ from typing import Any
 from timm.optim import param_groups_weight_decay
 from torch import nn
 
+from models.autoencoder import load_encoder
 from models.preprocess import Preprocess
 from models.pretrained import (
     build_pretrained,
@@ -27,13 +28,17 @@ def build_network(config: TrainConfig, class_count: int) -> nn.Module:
 
     Raises:
         BackboneError: Weights that cannot be had, or sizes that the backbone cannot see.
+        EncoderError: A pretrained encoder that cannot be read or is of another network.
         ValueError: A network that is too large.
     """
     if isinstance(config, ScratchConfig):
-        return ScratchCNN(
+        network = ScratchCNN(
             class_count, config.width, config.depth, config.stem, config.norm, config.activation,
             config.drop_path, config.drop_rate,
         )  # fmt: skip
+        if config.init_from is not None:
+            load_encoder(config.init_from, network, config.to_dict())
+        return network
     assert isinstance(config, TransferConfig)
     model = build_pretrained(
         config.backbone, class_count, config.pretrained, config.weights, config.drop_rate
@@ -46,6 +51,8 @@ def build_trained(config: TrainConfig, class_count: int, weights: dict[str, Any]
     """The network with the weights of a checkpoint, for export."""
     if isinstance(config, TransferConfig):
         config = dataclasses.replace(config, pretrained=False)
+    elif isinstance(config, ScratchConfig):
+        config = dataclasses.replace(config, init_from=None)
     model = build_network(config, class_count)
     model.load_state_dict(weights)
     return model

@@ -13,12 +13,13 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader
 
+from models.autoencoder import INIT_FILE
 from models.predictor import file_digest
 from models.preprocess import Preprocess
 from models.source import call_within
 from train.cache import PhotoCache, decode_photos
 from train.checkpoint import write_text
-from train.config import TrainConfig, config_from_dict, resolve_mode
+from train.config import CONFIGS, TrainConfig, config_from_dict, resolve_mode
 from train.data import EpochBatches, PhotoDataset, Split, check_photos
 from train.device import build_accelerator
 from train.engine import Interrupted, Trainer, TrainingError
@@ -27,6 +28,7 @@ from train.network import build_network, build_phases, build_preprocess
 from train.plots import plot_curves
 from train.predictions import Results
 from train.sources import AGAIN, open_source
+from train.split import keep_labels
 from train.stop import StopRequest
 from train.tracking import ANSWER_SECONDS, Registry, Tracker
 from train.transforms import (
@@ -35,6 +37,7 @@ from train.transforms import (
     build_eval_transform,
     build_train_transform,
 )
+from train.unlabelled import keep_encoder
 
 # What may differ when a run goes on: where things are or run, not what is computed.
 MOVABLE = ("device", "workers", "cache_dir", "wandb", "promote")
@@ -108,7 +111,8 @@ def open_run(config: TrainConfig) -> tuple[TrainConfig, Path]:
     path = config.resume / "config.json"
     if not path.is_file():
         raise ValueError(f"no run to resume at {config.resume}: it has no config.json")
-    saved = config_from_dict(json.loads(path.read_text(encoding="utf-8")))
+    kinds = CONFIGS | {config.command: type(config)}
+    saved = config_from_dict(json.loads(path.read_text(encoding="utf-8")), kinds)
     if saved.command != config.command:
         raise ValueError(f"{config.resume} goes on with: python -m {saved.command} --resume")
     default = type(config)()
@@ -120,7 +124,9 @@ def open_run(config: TrainConfig) -> tuple[TrainConfig, Path]:
                 f"--resume keeps the run's own settings, and its --{field.name.replace('_', '-')} "
                 f"is {kept}, not {asked}; leave the flag out or start a new run"
             )
-    moved = {name: getattr(config, name) for name in MOVABLE}
+    moved = {name: getattr(config, name) for name in MOVABLE if hasattr(config, name)}
+    if getattr(saved, "init_from", None):
+        moved["init_from"] = config.resume / INIT_FILE
     return dataclasses.replace(saved, **moved), config.resume
 
 
@@ -135,7 +141,8 @@ def read_photos(config: TrainConfig, run_dir: Path, side_px: int) -> tuple[Split
         return split, decode_photos(Path(split.root), paths, side_px, config.cache_dir)
     source = open_source(config)
     cache = decode_photos(source.root, source.paths(), side_px, config.cache_dir)
-    return source.split(cache.left_out, config.val_fraction, config.split_seed), cache
+    split = source.split(cache.left_out, config.val_fraction, config.split_seed)
+    return keep_labels(split, config.label_fraction, config.split_seed), cache
 
 
 def build_transforms(
@@ -254,12 +261,15 @@ def write_run(config: TrainConfig, run_dir: Path, split: Split, left_out: dict[s
     run_dir.mkdir(parents=True, exist_ok=True)
     split.save(run_dir / "split.json")
     write_text(run_dir / "left_out.json", json.dumps(left_out, indent=1, ensure_ascii=False))
+    if getattr(config, "init_from", None):
+        keep_encoder(config.init_from, run_dir, split)
     saved = dataclasses.replace(config, run_dir=run_dir)
     write_text(run_dir / "config.json", json.dumps(saved.to_dict(), indent=2))
     if left_out:
         print(f"{len(left_out)} photo(s) left out, listed in {run_dir / 'left_out.json'}")
-    print(f"{run_dir}: {len(split.train)} training and {len(split.val)} validation photos of "
-          f"{len(split.class_names)} classes")  # fmt: skip
+    classes = f" of {len(split.class_names)} classes" if split.class_names else ""
+    count, held_out = len(split.train), len(split.val)
+    print(f"{run_dir}: {count} training and {held_out} validation photos{classes}")
 
 
 def _ignore_interrupts(_worker: int) -> None:

@@ -1,5 +1,6 @@
 """Class folders, and how their photos are split."""
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -81,6 +82,26 @@ def split_by_class(
         val += sorted(paths[i] for i in order[:count])
         train += sorted(paths[i] for i in order[count:])
     return build_split(classes, root, train, val)
+
+
+def keep_labels(split: Split, fraction: float, seed: int) -> Split:
+    """The split with a part of each class's training photos, at least one; validation stays whole.
+
+    Args:
+        split: Any.
+        fraction: Part in (0, 1]; a smaller part lies within a larger one.
+        seed: Decides which photos.
+    """
+    if fraction == 1:
+        return split
+    labels = split.labels(split.train).tolist()
+    train: list[str] = []
+    for label, name in enumerate(split.class_names):
+        paths = [path for path, each in zip(split.train, labels, strict=True) if each == label]
+        order = draw_order(name, len(paths), seed)
+        train += sorted(paths[i] for i in order[: max(1, round(fraction * len(paths)))])
+    fingerprint = hashlib.sha256(json.dumps([split.fingerprint, train]).encode()).hexdigest()
+    return dataclasses.replace(split, fingerprint=fingerprint, train=train)
 
 
 def build_split(
