@@ -5,7 +5,7 @@ import sys
 import tyro
 
 from train.config import TransferConfig
-from train.run import run_training
+from train.sagemaker import train_job
 
 if __name__ == "__main__":
-    sys.exit(run_training(tyro.cli(TransferConfig)))
+    sys.exit(train_job(tyro.cli(TransferConfig)))

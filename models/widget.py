@@ -1,0 +1,68 @@
+"""The app inside a notebook: choose a photo, see its most likely landmarks."""
+
+import html
+import io
+
+import ipywidgets
+import numpy as np
+from PIL import Image
+
+from models.photos import PhotoError, read_photo
+from models.predictor import Predictor
+
+SIDE_PX = 360
+BAR = """<div style="margin:4px 0;min-width:280px"><div style="display:flex;
+justify-content:space-between"><span>{label}</span><span>{share:.1%}</span></div>
+<div style="height:6px;border-radius:3px;background:#8883"><div style="height:6px;border-radius:3px;
+background:#2f6db3;width:{share:.1%}"></div></div></div>"""
+
+
+class PhotoApp(ipywidgets.VBox):
+    """A button to choose a photo, the photo, and five bars; what is shown stays in the notebook.
+
+    Attributes:
+        upload: The button; its value is what was chosen.
+        picture: The photo, made small.
+        answer: The landmarks as HTML, or why the photo cannot be read.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        """Lay out the parts around a loaded model."""
+        self.predictor = predictor
+        self.upload = ipywidgets.FileUpload(
+            accept="image/*,.heic,.heif,.avif", description="Choose a photo"
+        )
+        self.picture = ipywidgets.Image(layout={"display": "none"})
+        self.answer = ipywidgets.HTML()
+        self.upload.observe(self._show_upload, "value")
+        row = ipywidgets.HBox([self.picture, self.answer], layout={"align_items": "center"})
+        super().__init__([self.upload, row])
+
+    def _show_upload(self, change: dict) -> None:
+        if change["new"]:
+            self.classify(bytes(change["new"][0]["content"]))
+
+    def classify(self, content: bytes) -> dict[str, float]:
+        """Show the bytes of a photo and the five most likely landmarks, which are also returned."""
+        try:
+            image = read_photo(content)
+            best = self.predictor.classify(image)
+        except PhotoError as error:
+            self.picture.layout.display = "none"
+            self.answer.value = f"<p>{html.escape(str(error))}</p>"
+            return {}
+        self.picture.value = encode_preview(image)
+        self.picture.layout.display = ""
+        self.answer.value = "".join(
+            BAR.format(label=html.escape(label), share=share) for label, share in best.items()
+        )
+        return best
+
+
+def encode_preview(image: np.ndarray) -> bytes:
+    """A PNG of (H, W, 3) uint8 with sides of at most SIDE_PX pixels."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((SIDE_PX, SIDE_PX))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
