@@ -29,8 +29,8 @@ def build_stem(
 
     Args:
         kind: "conv" is one 3x3 convolution with stride 2. "deep" is three of them, of which the
-            first strides (ResNet-C, He et al. 2019): more of the first edges and colours, at
-            twice the time. "patch" sees each square of 4 x 4 pixels once (ConvNeXt, Liu et al.
+            first strides (ResNet-C, He et al. 2019): more of the first edges and colours, for
+            more time. "patch" sees each square of 4 x 4 pixels once (ConvNeXt, Liu et al.
             2022): the fastest, and the blindest to thin lines.
         width: Channels.
         norm: Channels -> layer.
@@ -57,7 +57,7 @@ class ResidualBlock(nn.Module):
     (B, C_in, H, W) -> (B, C_out, H / stride, W / stride), rounded up. He et al. 2016. The shortcut
     averages before its 1x1 convolution where the block halves the sides, so that no pixel is
     skipped (ResNet-D, He et al. 2019). Squeeze-and-excitation (Hu et al. 2018) weighs the channels
-    by what the whole photo shows, for one hundredth of the time.
+    by what the whole photo shows, for few multiplications.
 
     Args:
         channels_in: C_in.
