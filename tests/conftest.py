@@ -19,6 +19,8 @@ import pytest
 from fake_wandb import FakeWandb, fake_wandb  # noqa: F401 - a fixture
 from PIL import Image, ImageDraw
 
+# Networks of tests are tiny, and several processes share two cores: a second thread only waits.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a hub
 os.environ["WANDB_MODE"] = "disabled"  # those that need it turn it on, against a stand-in
