@@ -62,10 +62,10 @@ def main() -> None:
             browser = playwright.chromium.launch(
                 executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
             )
-            tab = browser.new_page(viewport={"width": 1100, "height": 640})
+            tab = browser.new_page(viewport={"width": 1100, "height": 800})
             tab.goto(f"{url}/?__theme=light")
             tab.set_input_files("#photo input[type=file]", photo)
-            tab.wait_for_selector("#answer .confidence-set")
+            tab.wait_for_selector("#place svg")  # there is none if the model does not know it
             tab.wait_for_timeout(1000)
             tab.screenshot(path=ROOT / "models" / "bundled" / "page.png")
             browser.close()

@@ -94,7 +94,7 @@ class Autoencoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) float32, normalised, S a multiple of 32 -> the same shape and scale."""
-        return self.decoder(self.encoder.encode(x))
+        return self.decoder(self.encoder.forward_features(x))
 
 
 def draw_hidden(

@@ -1,9 +1,12 @@
-"""What may reach the page: limits on request bodies, no remote files, few wrong passwords."""
+"""What may reach the page: limits on request bodies, no remote files, few wrong passwords.
+
+And what leaves it where its queue is full: a polite word, with a status that clients can tell.
+"""
 
 import json
 import time
-from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,11 @@ from models.photos import MAX_BYTES
 MAX_UPLOAD_BYTES = 10 * MAX_BYTES
 MAX_OTHER_BYTES = 8 * 1000**2
 MAX_WRONG_PASSWORDS = 5
+# From all addresses together: behind a proxy on this machine, an address is what a header claims.
+MAX_WRONG_IN_ALL = 100
 LOCK_SECONDS = 60
+BUSY = "The page is busy; try again in a moment."
+RETRY_SECONDS = 5
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -25,6 +32,7 @@ class RequestGuard:
 
     Refuses with one plain JSON line: bodies over the limit (413), files that were not uploaded
     (400: Gradio would fetch a URL), and logins from an address with too many wrong ones (429).
+    Says politely that the queue is full (503).
 
     Args:
         app: The ASGI application behind it.
@@ -35,7 +43,7 @@ class RequestGuard:
         """Nobody has guessed yet."""
         self.app = app
         self.uploads = uploads.resolve()
-        self.wrong_logins: dict[str, deque[float]] = defaultdict(deque)
+        self.wrong_logins: deque[tuple[float, str]] = deque()  # when, from where
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with why not."""
@@ -54,7 +62,7 @@ class RequestGuard:
         elif path.endswith("/login"):
             await self._login(scope, _replay(body, receive), send)
         else:
-            await self.app(scope, _replay(body, receive), send)
+            await self.app(scope, _replay(body, receive), _polite(send))
 
     def _is_uploaded(self, path: str) -> bool:
         try:
@@ -79,18 +87,19 @@ class RequestGuard:
         await self.app(scope, counted, send)
 
     async def _login(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        address = (scope.get("client") or ("?",))[0]
-        wrong = self.wrong_logins[address]
-        while wrong and time.monotonic() - wrong[0] > LOCK_SECONDS:
-            wrong.popleft()
-        if len(wrong) >= MAX_WRONG_PASSWORDS:
+        now, address = time.monotonic(), (scope.get("client") or ("?",))[0]
+        while self.wrong_logins and now - self.wrong_logins[0][0] > LOCK_SECONDS:
+            self.wrong_logins.popleft()
+        here = sum(source == address for _, source in self.wrong_logins)
+        if here >= MAX_WRONG_PASSWORDS or len(self.wrong_logins) >= MAX_WRONG_IN_ALL:
             await _refuse(send, 429, "Too many wrong passwords; try again in a minute.")
             return
-        wrong.append(time.monotonic())  # before the answer, so that parallel guesses count
+        self.wrong_logins.append((now, address))  # before the answer: parallel guesses count
 
         async def watch(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 400:
-                wrong.clear()
+                others = [entry for entry in self.wrong_logins if entry[1] != address]
+                self.wrong_logins = deque(others)
             await send(message)
 
         await self.app(scope, receive, watch)
@@ -142,8 +151,27 @@ def _file_paths(body: bytes) -> list[str]:
     return found
 
 
-async def _refuse(send: Send, status: int, detail: str) -> None:
+def _polite(send: Send) -> Send:
+    """Gradio's 503 tells of queue sizes; this one says what to do, and when."""
+    is_busy = False
+
+    async def watch(message: Message) -> None:
+        nonlocal is_busy
+        if message["type"] == "http.response.start" and message["status"] == 503:
+            is_busy = True
+            retry = (b"retry-after", b"%d" % RETRY_SECONDS)
+            await _refuse(send, 503, BUSY, [retry])
+        elif not is_busy:
+            await send(message)
+
+    return watch
+
+
+async def _refuse(
+    send: Send, status: int, detail: str, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
     body = json.dumps({"detail": detail}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    sized = (b"content-length", b"%d" % len(body))
+    head = [(b"content-type", b"application/json"), sized, *headers]
+    await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})

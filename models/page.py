@@ -1,7 +1,6 @@
-"""What the page shows and does, and the web application around it."""
+"""What the page does, and the web application around it."""
 
 import base64
-import csv
 import html
 import os
 import tempfile
@@ -14,24 +13,46 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
+import numpy as np
 from fastapi import FastAPI
+from gradio.components.label import LabelConfidence, LabelData
 
 from models.guard import RequestGuard
-from models.photos import MAX_BYTES, PHOTO_EXTENSIONS, PhotoError
+from models.landmarks import Place
+from models.photos import MAX_BYTES, PHOTO_EXTENSIONS, PhotoError, read_photo
+from models.position import read_position
+from models.predictor import Answer, Predictor
+from models.shown import write_answers, write_evidence, write_headline, write_place
 from models.source import ModelSource, Served
+from models.table import printable, write_table
+from models.tagging import Tagger
 
 KEEP_SECONDS = 600
 CLEAN_EVERY_SECONDS = 60
 MAX_WAITING = 32
-CSS = """
-.gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
-#title h1 { font-size: 1.7rem; margin-bottom: .1rem; }
-#title p, #about p { color: var(--body-text-color-subdued); }
-#about p { font-size: .85rem; line-height: 1.5; }
-#answer { min-height: 380px; }
-#answer * { font-family: var(--font); }
-#answer .output-class { padding-top: 2.2rem; }
-"""
+CSS = Path(__file__).with_suffix(".css")
+
+
+class AnswerData(LabelData):
+    """What gradio's Label draws, and beside it what the API tells."""
+
+    known: bool | None = None
+    known_score: float | None = None
+    place: dict[str, str | float] | None = None
+
+    @classmethod
+    def of(cls, answer: Answer, place: Place | None) -> "AnswerData":
+        """An answer, and the place of its best label."""
+        return cls(
+            label=answer.label,
+            confidences=[
+                LabelConfidence(label=label, confidence=probability)
+                for label, probability in answer.probabilities.items()
+            ],
+            known=answer.known,
+            known_score=answer.known_score,
+            place=place and place.to_dict(),
+        )
 
 
 def describe_model(served: Served) -> str:
@@ -56,6 +77,21 @@ def describe_model(served: Served) -> str:
     )
 
 
+def describe_service(served: Served) -> str:
+    """The model, what it does with other photos, and how long photos are kept."""
+    refuses = (
+        "It says when a photo looks like none of them; the threshold lets 19 of 20 photos of known "
+        "landmarks pass."
+        if served.predictor.manifest["known_threshold"] is not None
+        else "It names one of its landmarks for every photo, also where none of them is shown."
+    )
+    keep = (KEEP_SECONDS + CLEAN_EVERY_SECONDS) // 60
+    return (
+        f"{describe_model(served)}  \n{refuses} Photos stay on this server, for {keep} minutes at "
+        "most, and are then deleted."
+    )
+
+
 def build_page(source: ModelSource) -> gr.Blocks:
     """The Gradio Blocks around a source of models; each request keeps the model it began with."""
 
@@ -74,49 +110,51 @@ def build_page(source: ModelSource) -> gr.Blocks:
                 raise photo_error("the data: URL is not valid base64") from error
         return payload.path
 
-    def classify(photo: str | bytes | None) -> dict[str, float] | None:
-        """The most likely landmarks of one photo, best first."""
-        if photo is None:
-            return None
+    def ask(predictor: Predictor, photo: str | bytes) -> tuple[np.ndarray, Answer, Place | None]:
+        """What the model is given, what it says, and the place if it knows the landmark."""
         try:
-            return source.served.predictor.classify(photo)
+            image = read_photo(photo, predictor.side_px)
         except PhotoError as error:
             raise photo_error(str(error)) from error
+        answer = predictor.answer(image)
+        return image, answer, predictor.place(answer.label) if answer.known else None
 
-    def classify_many(
+    def classify(photo: str | bytes | None) -> AnswerData | None:
+        """The most likely landmarks of one photo, best first; known says if it is one of them."""
+        if photo is None:
+            return None
+        _, answer, place = ask(source.served.predictor, photo)
+        return AnswerData.of(answer, place)
+
+    def show(photo: str | bytes | None) -> tuple[str, AnswerData | None, str, str]:
+        """The same for people: headline, bars, place and evidence."""
+        if photo is None:
+            return "", None, "", ""
+        predictor = source.served.predictor
+        image, answer, place = ask(predictor, photo)
+        return (
+            write_headline(answer, place, len(predictor.class_names)),
+            AnswerData.of(answer, place),
+            write_place(place, read_position(photo)),
+            write_evidence(answer, *image.shape[:2]),
+        )
+
+    def show_many(
         paths: list[str] | None,
         progress: Any = gr.Progress(),  # noqa: B008 - how gradio asks for it
-    ) -> tuple[list[list[str]], str | None]:
+    ) -> tuple[str, str | None]:
         """A table and a CSV of several photos; a bad one gets its reason, the others go on."""
         if not paths:
-            return [], None
-        predictor = source.served.predictor
-        count = min(5, len(predictor.class_names))
-        rows, table = [], []
-        for path in progress.tqdm(paths, unit="photo"):
-            name = Path(path).name
-            try:
-                answer, error = list(predictor.classify(path).items()), ""
-            except PhotoError as problem:
-                answer, error = [], str(problem)
-            best = f"{answer[0][1]:.0%}" if answer else ""
-            table.append([name, answer[0][0] if answer else error, best])
-            padded = answer + [("", "")] * (count - len(answer))
-            rows.append([name, *(cell for pair in padded for cell in pair), error])
-        header = ["photo"] + [f"{what}_{i}" for i in range(1, count + 1) for what in
-                              ("label", "probability")] + ["error"]  # fmt: skip
-        folder = Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"]))
-        with (folder / "landmarks.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *rows])
-        return table, str(folder / "landmarks.csv")
-
-    def about() -> str:
-        keep = (KEEP_SECONDS + CLEAN_EVERY_SECONDS) // 60
-        return (
-            f"{describe_model(source.served)}  \nPhotos stay on this server, for {keep} minutes at "
-            "most, and are then deleted. It names one of its landmarks for every photo, also "
-            "where none of them is shown."
-        )
+            return "", None
+        served = source.served
+        tagger = Tagger(served.predictor, served.origin and served.origin.version)
+        rows = [
+            tagger.tag(path) | {"photo": printable(Path(path).name)}
+            for path in progress.tqdm(paths, unit="photo")
+        ]
+        file = Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"])) / "landmarks.csv"
+        write_table(file, rows)
+        return write_answers(rows), str(file)
 
     with gr.Blocks(
         title="Landmarks", analytics_enabled=False, delete_cache=(CLEAN_EVERY_SECONDS, KEEP_SECONDS)
@@ -127,39 +165,63 @@ def build_page(source: ModelSource) -> gr.Blocks:
             elem_id="title",
         )
         with gr.Tab("One photo"), gr.Row():
-            photo = gr.Image(
-                label="Photo", type="filepath", image_mode=None, height=380, elem_id="photo",
-                sources=["upload", "webcam", "clipboard"], buttons=["fullscreen"],
-                placeholder="# Drop a photo here\nor click to choose one; "
-                "the webcam and the clipboard are below",
-                # Not mirrored: the flip would reach the model. The rear camera, where there is one.
-                webcam_options=gr.WebcamOptions(
-                    mirror=False, constraints={"video": {"facingMode": {"ideal": "environment"}}}
-                ),
-            )  # fmt: skip
-            photo.preprocess = photo_source
-            answer = gr.Label(label="Most likely landmarks", num_top_classes=5, elem_id="answer")
+            with gr.Column(min_width=300, elem_id="given"):
+                photo = gr.Image(
+                    label="Photo", type="filepath", image_mode=None, height=380, elem_id="photo",
+                    sources=["upload", "webcam", "clipboard"], buttons=["fullscreen"],
+                    placeholder="# Drop a photo here\nor click to choose one; "
+                    "the webcam and the clipboard are below",
+                    # Not mirrored: the flip would reach the model. The rear camera, if any.
+                    webcam_options=gr.WebcamOptions(
+                        mirror=False,
+                        constraints={"video": {"facingMode": {"ideal": "environment"}}},
+                    ),
+                )  # fmt: skip
+                photo.preprocess = photo_source
+                evidence = gr.HTML(elem_id="evidence")
+                gr.Checkbox(
+                    label="Show why", elem_id="why",
+                    info="Yellow: what spoke for the best guess. The frame: its strongest part.",
+                )  # fmt: skip
+            with gr.Column(min_width=300, elem_id="says"):
+                with gr.Column(elem_id="verdict"):
+                    headline = gr.HTML(
+                        elem_id="headline",
+                        js_on_load="element.setAttribute('role', 'status')",  # read aloud
+                    )
+                    answer = gr.Label(
+                        label="Most likely landmarks", show_label=False, show_heading=False,
+                        container=False, elem_id="answer",
+                    )  # fmt: skip
+                # Not a subclass of Label: gradio would write a file of stubs beside this one.
+                answer.data_model, answer.postprocess = AnswerData, lambda data: data or {}
+                place = gr.HTML(elem_id="place")
         with gr.Tab("Several photos"):
             files = gr.File(
                 label="Photos", file_count="multiple", type="filepath", height=180,
                 file_types=["image", *sorted(PHOTO_EXTENSIONS)], elem_id="files",
             )  # fmt: skip
-            table = gr.Dataframe(
-                headers=["Photo", "Landmark", "Probability"], interactive=False, wrap=True,
-                elem_id="table",
-            )  # fmt: skip
+            table = gr.HTML(elem_id="table")
             download = gr.File(label="All answers as CSV", interactive=False, elem_id="csv")
-        footer = gr.Markdown(about(), elem_id="about")
+        footer = gr.Markdown(describe_service(source.served), elem_id="about")
         # One forward pass uses all cores, so more at once would only wait for each other.
-        one = photo.change(classify, photo, answer, api_name="classify", concurrency_limit=2)
+        shared = {"concurrency_limit": 2, "concurrency_id": "model"}
+        gr.on([], classify, photo, answer, api_name="classify", **shared)
+        parts = [headline, answer, place, evidence]
+        # What was said of the photo before goes at once, also where the new one cannot be read.
+        photo.change(None, None, parts, js="() => ['', {}, '', '']")
+        one = photo.change(
+            show, photo, parts, api_visibility="private", show_progress_on=answer, **shared
+        )
         several = files.change(
-            classify_many, files, [table, download], api_visibility="private", concurrency_limit=1
+            show_many, files, [table, download], api_visibility="private", concurrency_limit=1
         )
         # Another model may have come from W&B meanwhile.
         for event in (page.load, one.then, several.then):
             event(
-                about, None, footer, api_visibility="private", show_progress="hidden", queue=False
-            )
+                lambda: describe_service(source.served), None, footer, api_visibility="private",
+                show_progress="hidden", queue=False,
+            )  # fmt: skip
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=2)
     return page
 
@@ -179,7 +241,7 @@ def build_app(source: ModelSource, auth: tuple[str, str] | None) -> RequestGuard
     )
     app = gr.mount_gradio_app(
         app, build_page(source), "/", auth=auth, max_file_size=MAX_BYTES, show_error=False,
-        theme=theme, css=CSS, ssr_mode=False, run_history=False, footer_links=["api"],
+        theme=theme, css_paths=CSS, ssr_mode=False, run_history=False, footer_links=["api"],
         enable_monitoring=False, auth_message="This page asks for a user and a password.",
     )  # fmt: skip
     return RequestGuard(app, Path(os.environ["GRADIO_TEMP_DIR"]))

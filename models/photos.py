@@ -1,8 +1,10 @@
 """One way to read a photo, for training, tagging and the demo."""
 
+import contextlib
 import io
 import os
 import stat
+import threading
 import warnings
 from pathlib import Path
 
@@ -10,8 +12,19 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
-MAX_BYTES = 50 * 1000**2
-MAX_PIXELS = 100 * 1000**2
+from models.apart import decode_apart
+from models.file_kind import CONVERT, describe_unreadable
+from models.photo_limits import (
+    JPEG_FORMATS,
+    MAX_BYTES,
+    MAX_PIXELS,
+    find_excess,
+    is_avif,
+    max_pixels,
+    tile_pixels,
+)
+from models.shrink import shrink
+
 MIN_SIDE_PX = 16
 PHOTO_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -19,26 +32,8 @@ PHOTO_EXTENSIONS = frozenset(
 )
 # Only these decoders ever run: Pillow knows others that start programs or are little tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
-MARKUP = (
-    (b"<svg", "an SVG drawing"),
-    (b"<?xml", "an XML or SVG document"),
-    (b"<!doctype html", "a web page"),
-    (b"<html", "a web page"),
-    (b"%pdf", "a PDF document"),
-)
-BINARY = (
-    (b"PK\x03\x04", "a ZIP archive or office document"),
-    (b"\x1a\x45\xdf\xa3", "a video"),
-    (b"8BPS", "a Photoshop document"),
-    (b"II*\x00\x10\x00\x00\x00CR", "a raw camera file"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"\x7fELF", "a program"),
-    (b"MZ", "a program"),
-)
-PHOTO_SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
-PHOTO_BRANDS = (
-    b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx",
-)  # fmt: skip
+# AVIF is decoded in a process of its own.
+OPENED_HERE = tuple(format for format in FORMATS if format != "AVIF")
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -49,12 +44,16 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 ORIENTATION = 0x0112
-CONVERT = "save it as JPEG or PNG and try again"
+NAMELESS = "the photo"
+RUN_LENGTH_CODED = (1, 2)  # BMP
+# What goes to a model stays small: its resize takes 26 bytes a pixel.
+MAX_REDUCED_PIXELS = 8 * 1000**2
+# Above this, one photo at a time is decoded in a process.
+LARGE_PIXELS = 16 * 1000**2
+ONE_LARGE = threading.Lock()
 
 # Pillow's notes on broken metadata of good photos help nobody here.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-# Its guard, at our limit: it checks the header, before any pixel is decoded.
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 pillow_heif.register_heif_opener()
 
@@ -70,43 +69,65 @@ def read_photo(
 
     JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC/HEIF and AVIF, told by content; of animations the first
     frame. Transparency is laid over white, 16-bit values are scaled to 8, colour profiles are
-    ignored.
+    ignored. What it may cost is limited: models.photo_limits.
 
     Args:
-        source: A path, the bytes of a file, or a PIL image (its current frame, at full size).
+        source: A path, the bytes of a file, or a PIL image (its current frame).
         side_px: The short side, in pixels, that the caller needs. JPEGs are then decoded at 1/2,
-            1/4 or 1/8 where that still leaves it, which is several times as fast.
+            1/4 or 1/8 where that still leaves it, which is several times as fast; and whatever
+            still has twice the side is averaged down to it.
 
     Returns:
         (H, W, 3) uint8 RGB, EXIF orientation applied.
 
     Raises:
-        PhotoError: Empty, truncated, not a photo, over 50 MB, over 100 megapixels, or a side
-            under 16 pixels.
+        PhotoError: Whatever is wrong with it: empty, truncated, not a photo, over 50 MB, too many
+            pixels for its format (100 megapixels at most), a side under 16 pixels.
     """
     if isinstance(source, Image.Image):
-        return _decode(source, "the photo", None)
-    name = "the photo" if isinstance(source, bytes) else Path(source).name
-    data = source if isinstance(source, bytes) else _read_file(Path(source))
+        return _decode(source, NAMELESS, side_px, is_ours=False)
+    name = NAMELESS if isinstance(source, bytes) else _shown(Path(source).name)
+    data = source if isinstance(source, bytes) else _read_file(Path(source), name)
     if not data:
         raise PhotoError(f"{name} is empty (0 bytes); choose another photo")
     if len(data) > MAX_BYTES:
         raise PhotoError(_too_heavy(name))
+    if is_avif(data):
+        answer = decode_apart(data, side_px)
+        if isinstance(answer, str):
+            raise PhotoError(f"{name} {answer}")
+        return answer
+    return read_here(data, name, side_px, OPENED_HERE)
+
+
+def read_here(data: bytes, name: str, side_px: int | None, formats: tuple[str, ...]) -> np.ndarray:
+    """The bytes of a file, decoded in this process by one of the formats' decoders.
+
+    Raises:
+        PhotoError: As read_photo.
+    """
+    if excess := find_excess(data):
+        raise PhotoError(f"{name} {excess}, as no photo does; {CONVERT}")
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PhotoError(_too_many_pixels(name)) from error
     except Exception as error:  # decoders raise whatever a broken file makes them raise
-        raise PhotoError(_not_a_photo(name, data)) from error
+        raise PhotoError(f"{name} {describe_unreadable(data)}") from error
     with image:
-        return _decode(image, name, side_px)
+        return _decode(image, name, side_px, is_ours=True)
 
 
-def _read_file(path: Path) -> bytes:
-    name = path.name
+def _shown(name: str) -> str:
+    """A file's name within a message: one line of moderate length, no control characters."""
+    clean = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return clean if len(clean) <= 80 else f"{clean[:60]}...{clean[-15:]}"
+
+
+def _read_file(path: Path, name: str) -> bytes:
     if path.suffix and path.suffix.lower() not in PHOTO_EXTENSIONS:
         raise PhotoError(
-            f"{name} has the extension {path.suffix}, which is not a photo's; "
+            f"{name} has the extension {_shown(path.suffix)}, which is not a photo's; "
             "expected .jpg, .png, .webp, .heic or the like: rename it if it is a photo"
         )
     try:
@@ -116,7 +137,7 @@ def _read_file(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise PhotoError(f"{name} does not exist; check the path") from error
     except (OSError, ValueError) as error:
-        raise PhotoError(f"{name!r} cannot be opened; check its name and permissions") from error
+        raise PhotoError(f"{name} cannot be opened; check its name and permissions") from error
     if not is_file:
         raise PhotoError(f"{name or path} is not a file; choose a photo")
     if size > MAX_BYTES:
@@ -124,28 +145,70 @@ def _read_file(path: Path) -> bytes:
     return data
 
 
-def _decode(image: Image.Image, name: str, side_px: int | None) -> np.ndarray:
+def _decode(image: Image.Image, name: str, side_px: int | None, is_ours: bool) -> np.ndarray:
     """Pixels of an opened image, after the limits that its header shows."""
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise PhotoError(_too_many_pixels(name))
-    if min(width, height) < MIN_SIDE_PX:
-        raise PhotoError(
-            f"{name} is {width} x {height} pixels; both sides must have at least {MIN_SIDE_PX}"
-        )
-    if side_px and image.format in ("JPEG", "MPO"):
-        image.draft(None, (side_px, side_px))
     try:
-        image.load()
-        method = UPRIGHT.get(_orientation(image))
-        image = _to_rgb(image)
-        if method is not None:
-            image = image.transpose(method)
-        return np.array(image)
+        _check_limits(image, name)
+        if side_px and is_ours and image.format in JPEG_FORMATS:  # a caller's keeps its size
+            image.draft(None, (side_px, side_px))
+        width, height = _reduced_size(image.size, side_px)
+        if side_px and width * height > MAX_REDUCED_PIXELS:
+            raise PhotoError(f"{name} is too long for its width; cut out the landmark")
+        is_large = image.width * image.height > LARGE_PIXELS
+        with ONE_LARGE if is_large else contextlib.nullcontext():
+            image.load()
+            return _upright_pixels(image, side_px)
+    except PhotoError:
+        raise
     except Exception as error:  # as above
         cut_off = "truncated" in str(error) or isinstance(error, EOFError)
         what = "is cut off: the file ends too early" if cut_off else "is damaged"
         raise PhotoError(f"{name} {what}; copy it again from where it came from") from error
+
+
+def _check_limits(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    pixels = max(width * height, tile_pixels(image))
+    if pixels > MAX_PIXELS:
+        raise PhotoError(_too_many_pixels(name))
+    if pixels > (most := max_pixels(image.format, len(image.getbands()))):
+        instead = "" if image.format in JPEG_FORMATS else "save it as JPEG or "
+        raise PhotoError(
+            f"{name} has {pixels / 1e6:.1f} megapixels, and a {image.format} of its kind is read "
+            f"up to {most // 10**6}; {instead}make it smaller and try again"
+        )
+    if min(width, height) < MIN_SIDE_PX:
+        raise PhotoError(
+            f"{name} is {width} x {height} pixels; both sides must have at least {MIN_SIDE_PX}"
+        )
+    if image.format == "BMP" and image.info.get("compression") in RUN_LENGTH_CODED:
+        raise PhotoError(f"{name} is a run-length coded BMP, as no photo is; {CONVERT}")
+
+
+def _reduced_size(size: tuple[int, int], side_px: int | None) -> tuple[int, int]:
+    """Width and height to average a photo down to; its own if it is small enough."""
+    width, height = size
+    short = min(size)
+    if side_px is None or short <= side_px:
+        return size
+    if short < 2 * side_px and width * height <= MAX_REDUCED_PIXELS:
+        return size
+    # The rounding of models.preprocess, so that (mode crop) the photo is resized only once.
+    return int(width * side_px / short + 0.5), int(height * side_px / short + 0.5)
+
+
+def _upright_pixels(image: Image.Image, side_px: int | None) -> np.ndarray:
+    size = _reduced_size(image.size, side_px)  # anew: loading turns a TIFF
+    method = UPRIGHT.get(_orientation(image))
+    peak = _peak(image) if image.mode == "F" else 0.0
+    if size != image.size:
+        pixels = shrink(image, size, lambda rows: _to_rgb(rows, peak))
+        if method is None:
+            return pixels
+        image = Image.fromarray(pixels)
+    else:
+        image = _to_rgb(image, peak)
+    return np.array(image if method is None else image.transpose(method))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -155,7 +218,13 @@ def _orientation(image: Image.Image) -> int:
         return 1  # unreadable metadata does not spoil a good picture
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _peak(image: Image.Image) -> float:
+    """The largest value of a float image, at least 1, that becomes white."""
+    rows = (np.asarray(image.crop((0, y, image.width, y + 1))) for y in range(image.height))
+    return max(1.0, max(float(np.nan_to_num(row).max()) for row in rows))
+
+
+def _to_rgb(image: Image.Image, peak: float) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     # convert() would clip these at 255 instead of scaling.
@@ -163,8 +232,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         values = np.asarray(image).clip(0, 65535) >> 8
         return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image)).clip(0, None)
-        values = values * (255 / max(1.0, values.max())) + 0.5
+        values = np.nan_to_num(np.asarray(image)).clip(0, None) * (255 / peak) + 0.5
         return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -179,23 +247,3 @@ def _too_heavy(name: str) -> str:
 
 def _too_many_pixels(name: str) -> str:
     return f"{name} has over {MAX_PIXELS // 10**6} megapixels; make it smaller and try again"
-
-
-def _not_a_photo(name: str, data: bytes) -> str:
-    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
-    for signature, what in MARKUP:
-        if start[: len(signature)].lower() == signature:
-            return f"{name} is {what}, not a photo; {CONVERT}"
-    if start and all(byte >= 32 or byte in b"\t\r\n\f" for byte in start):
-        return f"{name} is a text file, not a photo; {CONVERT}"
-    for signature, what in BINARY:
-        if data.startswith(signature):
-            return f"{name} is {what}, not a photo; {CONVERT}"
-    is_riff, is_container = data.startswith(b"RIFF"), data[4:8] == b"ftyp"
-    if is_container and data[8:12] == b"crx ":
-        return f"{name} is a raw camera file, not a photo; {CONVERT}"
-    if (is_riff and data[8:12] != b"WEBP") or (is_container and data[8:12] not in PHOTO_BRANDS):
-        return f"{name} is a video or sound, not a photo; take a still picture from it"
-    if is_riff or is_container or data.startswith(PHOTO_SIGNATURES):
-        return f"{name} is damaged: it begins like a photo, but cannot be read; copy it again"
-    return f"{name} is no photo of a known format; {CONVERT}"

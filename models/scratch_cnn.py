@@ -171,10 +171,14 @@ class ScratchCNN(nn.Module):
         """The head, by the name that timm's networks have for it."""
         return self.head
 
-    def encode(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) float32, S >= 32 -> (B, feature_count, S / 32, S / 32)."""
         return self.stages(self.stem(x))
 
+    def forward_head(self, features: Tensor) -> Tensor:
+        """(B, feature_count, h, w) -> (B, K) logits."""
+        return self.head(self.dropout(features.mean((2, 3))))
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) float32, S >= 32 -> (B, K) logits."""
-        return self.head(self.dropout(self.encode(x).mean((2, 3))))
+        return self.forward_head(self.forward_features(x))

@@ -15,6 +15,7 @@ BAR = """<div style="margin:4px 0;min-width:280px"><div style="display:flex;
 justify-content:space-between"><span>{label}</span><span>{share:.1%}</span></div>
 <div style="height:6px;border-radius:3px;background:#8883"><div style="height:6px;border-radius:3px;
 background:#2f6db3;width:{share:.1%}"></div></div></div>"""
+DOUBT = "<p>Probably none of the {count} landmarks that this model knows. Nearest guesses:</p>"
 
 
 class PhotoApp(ipywidgets.VBox):
@@ -45,18 +46,20 @@ class PhotoApp(ipywidgets.VBox):
     def classify(self, content: bytes) -> dict[str, float]:
         """Show the bytes of a photo and the five most likely landmarks, which are also returned."""
         try:
-            image = read_photo(content)
-            best = self.predictor.classify(image)
+            image = read_photo(content, max(self.predictor.side_px, SIDE_PX))
+            answer = self.predictor.answer(image)
         except PhotoError as error:
             self.picture.layout.display = "none"
             self.answer.value = f"<p>{html.escape(str(error))}</p>"
             return {}
         self.picture.value = encode_preview(image)
         self.picture.layout.display = ""
-        self.answer.value = "".join(
-            BAR.format(label=html.escape(label), share=share) for label, share in best.items()
+        doubt = "" if answer.known else DOUBT.format(count=len(self.predictor.class_names))
+        self.answer.value = doubt + "".join(
+            BAR.format(label=html.escape(label), share=share)
+            for label, share in answer.probabilities.items()
         )
-        return best
+        return answer.probabilities
 
 
 def encode_preview(image: np.ndarray) -> bytes:

@@ -89,16 +89,17 @@ TOY_CLASSES = ["Red Tower", "Green Castle", "Blue Bridge", "Gold Gate", "Pink Pa
 def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file of six classes with random weights, in a run folder of its own."""
     import torch
+    from tiny_network import TinyNetwork
     from torch import nn
 
     from models.predictor import save_model
     from models.preprocess import Preprocess
 
     torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
-        nn.Linear(32, 6),
-    )  # fmt: skip
+    network = TinyNetwork(
+        nn.Sequential(nn.Conv2d(3, 8, 5, stride=2), nn.ReLU()),
+        nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 6)),
+    )
     path = tmp_path_factory.mktemp("toy_run") / "model.pt"
     metrics = {"val/top1": 0.5, "val/top5": 0.9, "val/photos": 40}
     manifest = {"name": "toy", "metrics": metrics}

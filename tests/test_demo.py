@@ -18,6 +18,7 @@ import pytest
 from bad_photos import BAD_PHOTOS, encode
 from conftest import ROOT, TOY_CLASSES, Page, draw_landmark
 from gradio_client import Client, handle_file
+from placed_model import PLACE, save_placed_model, with_position
 
 from models.predictor import Predictor
 
@@ -82,14 +83,37 @@ def test_python_client(page: Page, tmp_path: Path, toy_model: Path) -> None:
         list(expected.values()), abs=1e-6
     )
     assert len(expected) == 5 < len(TOY_CLASSES)
+    assert answer["known"] is True  # the toy model has no threshold
+    assert answer["place"] is None
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert list(endpoints) == ["/classify"]
+    assert [part["component"] for part in endpoints["/classify"]["returns"]] == ["Label"]
 
 
 def test_curl_lines(page: Page) -> None:
     status, stream = classify(page, PHOTO)
     assert status == 200
     assert len(answer_of(stream)["confidences"]) == 5
+
+
+def test_answer_says_if_the_landmark_is_known_and_where(toy_model: Path, tmp_path: Path) -> None:
+    known, unknown = save_placed_model(toy_model, tmp_path / "model.pt", PLACE)
+    page = Page("--model", tmp_path / "model.pt", "--port", 7965)
+    try:
+        status, stream = classify(page, with_position(known, 12.3456, 65.4321))
+        assert status == 200
+        assert json.loads(stream.split("data: ", 1)[1].splitlines()[0])[1:] == []
+        assert "12.34" not in stream  # where the photo was taken is not told
+        answer, other = answer_of(stream), answer_of(classify(page, unknown)[1])
+    finally:
+        output = page.stop()
+    assert answer["known"] is True
+    assert answer["place"] == PLACE.to_dict()
+    assert other["known"] is False
+    assert other["place"] is None
+    assert other["known_score"] < answer["known_score"]
+    assert len(other["confidences"]) == 5
+    assert "12.34" not in output
 
 
 def test_data_url(page: Page) -> None:

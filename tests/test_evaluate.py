@@ -77,6 +77,35 @@ def test_figures_are_those_of_the_file(
     assert torch.equal(after.probabilities(images), before.probabilities(images))
 
 
+def test_outside_photos_measure_what_the_file_does_not_know(
+    photos: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    outside, out = tmp_path / "outside", tmp_path / "out"
+    outside.mkdir()
+    for number in range(6):
+        draw_landmark(5, number).save(outside / f"{number}.png")
+    (outside / "7.png").write_bytes(b"no photo")
+    config = EvaluateConfig(data=photos, out=out, model=toy_model, outside=outside)
+    assert main(config) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    rows = list(csv.DictReader((out / "outside.csv").read_text().splitlines()))
+    assert {row["photo"] for row in rows} == {"1.png", "3.png", "5.png"}  # half B, from the second
+    scores = [float(row["known_score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    predictor = Predictor.load(toy_model)
+    surest = predictor.answer(outside / rows[0]["photo"])
+    assert surest.known_score == pytest.approx(scores[0], abs=1e-3)
+    listed = list(csv.DictReader((out / "photos.csv").read_text().splitlines()))
+    known = [float(row["known_score"]) for row in listed]
+    wins = sum((a > b) + (a == b) / 2 for a in known for b in scores)
+    assert metrics["known"]["auroc"] == pytest.approx(wins / len(known) / len(scores), abs=0.02)
+    assert metrics["known"]["accepted"] == 1.0  # the toy model has no threshold
+    assert "Not a known landmark" in (out / "report.html").read_text()
+    assert metrics["reliability_uncalibrated"] == metrics["reliability"]  # temperature 1
+    absent = EvaluateConfig(data=photos, out=out, model=toy_model, outside=tmp_path / "absent")
+    assert main(absent) == 1
+
+
 def test_mistakes_end_in_one_line(
     photos: Path, toy_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -2,8 +2,10 @@
 
 import csv
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,14 @@ import pytest
 from bad_photos import BAD_PHOTOS, encode
 from conftest import TOY_CLASSES, Page, draw_landmark
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, BrowserType, sync_playwright
+from placed_model import (
+    HOSTILE,
+    HOSTILE_PLACE,
+    rename_classes,
+    save_placed_model,
+    with_position,
+)
+from playwright.sync_api import Browser, BrowserType, Dialog, sync_playwright
 from playwright.sync_api import Page as Tab
 
 from models.predictor import Predictor
@@ -53,6 +62,7 @@ class Watched:
         self.problems: list[str] = []
         self.tab.on("console", lambda m: m.type == "error" and self.problems.append(m.text))
         self.tab.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.tab.on("dialog", self._refuse)
         self.tab.on("request", lambda request: self._check(request.url))
         self.tab.goto(f"{url}/?__theme={theme}")
         self.tab.wait_for_selector("#photo")
@@ -60,6 +70,10 @@ class Watched:
     def _check(self, url: str) -> None:
         if not url.startswith(("http://127.0.0.1:", "data:", "blob:", "ws://127.0.0.1:")):
             self.problems.append(f"request to {url}")
+
+    def _refuse(self, dialog: Dialog) -> None:
+        self.problems.append(f"a script ran: {dialog.message}")
+        dialog.dismiss()
 
     def labels(self) -> list[str]:
         self.tab.wait_for_selector(LABEL_ROWS, timeout=15_000)
@@ -81,6 +95,35 @@ class Watched:
 @pytest.fixture
 def watched(browser: Browser, page: Page) -> Iterator[Watched]:
     tab = Watched(browser, page.url)
+    yield tab
+    tab.context.close()
+    assert tab.problems == []
+
+
+@dataclass(frozen=True)
+class PlacedPage:
+    """A page whose model knows one photo and not the other; its labels and places are hostile."""
+
+    url: str
+    known: bytes
+    unknown: bytes
+
+
+@pytest.fixture(scope="module")
+def placed(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlacedPage]:
+    path = tmp_path_factory.mktemp("placed") / "model.pt"
+    known, unknown = save_placed_model(toy_model, path, HOSTILE_PLACE)
+    rename_classes(path, HOSTILE)
+    running = Page("--model", path, "--port", 7980)
+    yield PlacedPage(running.url, known, unknown)
+    output = running.stop()
+    assert "Traceback" not in output, output
+    assert "48.8" not in output  # where photos were taken is nobody's business
+
+
+@pytest.fixture
+def wide(browser: Browser, placed: PlacedPage) -> Iterator[Watched]:
+    tab = Watched(browser, placed.url, viewport={"width": 1280, "height": 900})
     yield tab
     tab.context.close()
     assert tab.problems == []
@@ -176,6 +219,114 @@ def test_bad_photos_are_explained_and_the_next_is_answered(watched: Watched) -> 
         watched.clear()
     watched.give("good.jpg", good)
     assert len(watched.labels()) == 5
+
+
+def test_known_photo_shows_place_map_and_distance(wide: Watched, placed: PlacedPage) -> None:
+    wide.give("castle.jpg", with_position(placed.known, 48.8593, 2.2945))
+    assert all(HOSTILE in label for label in wide.labels())
+    assert wide.tab.inner_text("#headline h2") == HOSTILE
+    assert wide.tab.inner_text("#headline p") == '{{value}}<b> in "><i>Paris, France'
+    place = wide.tab.inner_text("#place")
+    assert "48.8584° N, 2.2945° E" in place
+    assert "own GPS says 48.8593° N, 2.2945° E, 100 m from the landmark" in place
+    assert "stays on this server" in place
+    link = wide.tab.query_selector("#place a")
+    assert link.get_attribute("href").startswith("https://www.openstreetmap.org/?mlat=48.85840")
+    assert link.get_attribute("rel") == "noopener noreferrer"
+    assert link.get_attribute("target") == "_blank"
+    assert wide.tab.locator("#place svg[role=img]").bounding_box()["width"] > 300
+    assert wide.tab.evaluate("getComputedStyle(document.querySelector('#answer')).filter") == "none"
+    assert "19 of 20" in wide.tab.inner_text("#about")
+
+
+def test_unknown_photo_is_said_to_be_so(wide: Watched, placed: PlacedPage) -> None:
+    wide.give("dog.jpg", with_position(placed.unknown, -33.8568, -70.5))
+    assert len(wide.labels()) == 5
+    headline = wide.tab.inner_text("#headline")
+    assert headline.startswith("Not one of the landmarks I know")
+    assert "one of the 6 landmarks that this model knows" in headline
+    filter = wide.tab.evaluate("getComputedStyle(document.querySelector('#answer')).filter")
+    assert "grayscale(1)" in filter
+    assert wide.tab.query_selector("#place svg") is None
+    place = wide.tab.inner_text("#place")
+    assert "33.8568° S, 70.5000° W. That position" in place
+    assert "landmark" not in place
+
+
+def test_switch_lays_the_evidence_over_the_photo(wide: Watched, placed: PlacedPage) -> None:
+    wide.give("castle.jpg", placed.known)
+    wide.labels()
+    overlay, photo = wide.tab.locator("#evidence svg"), wide.tab.locator("#photo .image-frame img")
+    assert not overlay.is_visible()
+    wide.tab.focus("#why input")
+    wide.tab.keyboard.press("Space")
+    overlay.wait_for(state="visible", timeout=2000)
+    assert overlay.bounding_box() == photo.bounding_box()
+    width, height = map(int, overlay.get_attribute("viewBox").split()[2:])
+    assert height / width == pytest.approx(300 / 400, rel=0.03)  # the photo's shape
+    assert overlay.get_attribute("aria-label").startswith(f"What spoke for {HOSTILE}")
+    assert wide.tab.query_selector("#evidence image[href^='data:image/png;base64,']")
+    # The buttons of the photo stay in reach, and the switch stays on.
+    wide.clear()
+    overlay.wait_for(state="detached")
+    wide.give("other.jpg", placed.unknown)
+    overlay.wait_for(state="visible")
+    wide.tab.uncheck("#why input")
+    overlay.wait_for(state="hidden", timeout=2000)
+
+
+def test_nothing_moves_when_an_answer_comes(wide: Watched, placed: PlacedPage) -> None:
+    parts = ["#photo", "#why", "#answer", "#about"]
+
+    def tops() -> list[float]:
+        return [wide.tab.locator(part).bounding_box()["y"] for part in parts]
+
+    before = tops()
+    for photo in (placed.known, placed.unknown):
+        wide.give("castle.jpg", photo)
+        wide.labels()
+        assert tops() == before
+        wide.clear()
+        wide.tab.wait_for_selector(LABEL_ROWS, state="detached")
+
+
+def test_what_was_said_goes_when_the_next_photo_is_bad(wide: Watched, placed: PlacedPage) -> None:
+    wide.give("castle.jpg", placed.known)
+    wide.labels()
+    wide.give("broken.jpg", b"no photo")
+    wide.tab.wait_for_selector(".toast-body.error")
+    assert wide.tab.query_selector(LABEL_ROWS) is None
+    for part in ("#headline", "#place", "#evidence"):
+        assert wide.tab.inner_text(part).strip() == ""
+        assert wide.tab.query_selector(f"{part} svg") is None
+
+
+def test_several_photos_say_which_are_known(
+    wide: Watched, placed: PlacedPage, tmp_path: Path
+) -> None:
+    wide.tab.set_viewport_size({"width": 390, "height": 844})
+    wide.tab.get_by_role("tab", name="Several photos").click()
+    contents = {"=1+1.jpg": placed.known, "<b>dog.jpg": placed.unknown}
+    wide.tab.set_input_files(
+        "#files input[type=file]",
+        [{"name": n, "mimeType": "image/jpeg", "buffer": c} for n, c in contents.items()],
+    )
+    link = wide.tab.wait_for_selector("#csv a[download]", timeout=20_000)
+    table = wide.tab.inner_text("#table")
+    assert re.search(r"=1\+1\.jpg\s+<img.*yes.*Paris, France\s+48.8584\s+2.2945", table, re.DOTALL)
+    assert re.search(r"dog\.jpg\s+not a known landmark \(nearest: <img.*no\s*$", table, re.DOTALL)
+    assert wide.tab.evaluate("document.documentElement.scrollWidth") <= 390
+    with wide.tab.expect_download() as download:
+        link.click()
+    download.value.save_as(tmp_path / "answers.csv")
+    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as file:
+        known, unknown = csv.DictReader(file)
+    assert known["photo"] == "'=1+1.jpg"  # no formula
+    assert (known["known"], known["place"]) == ("true", HOSTILE)
+    assert (known["latitude"], known["longitude"]) == ("48.8584", "2.2945")
+    assert unknown["known"] == "false"
+    assert unknown["label_1"].startswith(HOSTILE)
+    assert unknown["place"] == unknown["latitude"] == unknown["longitude"] == ""
 
 
 ARROWS = ["Left Arrow", "Right Arrow"]

@@ -134,12 +134,13 @@ def test_all_orientations_come_out_upright(orientation: int, format: str) -> Non
     stored = STORED[orientation](draw((640, 480)))
     exif = exif_with(orientation)
     data = encode(stored, format, exif=exif.tobytes() if format == "HEIF" else exif)
-    image = read_photo(data)
-    assert image.shape == (480, 640, 3)
-    assert quarters(image) == UPRIGHT
+    if format != "AVIF":  # of which each reading starts a process
+        image = read_photo(data)
+        assert image.shape == (480, 640, 3)
+        assert quarters(image) == UPRIGHT
     reduced = read_photo(data, side_px=100)
     assert quarters(reduced) == UPRIGHT
-    assert min(reduced.shape[:2]) == (120 if format == "JPEG" else 480)
+    assert reduced.shape == ((120, 160, 3) if format == "JPEG" else (100, 133, 3))
 
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
@@ -153,9 +154,10 @@ def test_broken_exif_does_not_spoil_the_photo() -> None:
 
 
 @pytest.mark.parametrize(
-    ("side_px", "short"), [(None, 800), (800, 800), (500, 800), (400, 400), (150, 200), (16, 100)]
+    ("side_px", "short"),
+    [(None, 800), (800, 800), (500, 800), (400, 400), (150, 200), (60, 100), (50, 50)],
 )
-def test_draft_never_goes_below_the_side_asked_for(side_px: int | None, short: int) -> None:
+def test_reduction_never_goes_below_the_side_asked_for(side_px: int | None, short: int) -> None:
     image = read_photo(encode(draw((1200, 800)), "JPEG"), side_px)
     assert image.shape == (short, short * 3 // 2, 3)
 

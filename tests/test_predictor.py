@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import draw_landmark
+from tiny_network import TinyNetwork
 from torch import nn
 
-from models.classifier import PhotoClassifier
+from models.classifier import Calibration, KnownScore, PhotoClassifier, temperatures
 from models.photos import PhotoError
 from models.predictor import ModelFileError, Predictor, file_digest, save_model
 from models.preprocess import Preprocess, resize_images
@@ -25,10 +26,10 @@ PREPROCESS = Preprocess(40, 32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 
 def build_network(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
-    )  # fmt: skip
+    return TinyNetwork(
+        nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5)),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,8 @@ def test_file_runs_where_only_torch_is(model_path: Path, tmp_path: Path) -> None
         "m = torch.jit.load(sys.argv[1])\n"
         "p = m(torch.full((2, 3, 60, 45), 99, dtype=torch.uint8))\n"
         "print(m.class_names, p.shape, [n for n in sys.modules if n[:4] == 'timm'])\n"
+        "x = torch.full((2, 3, 60, 45), 99, dtype=torch.uint8)\n"
+        "print(m.known_score(x).shape, [t.shape for t in m.explain(x)])\n"
     )
     run = subprocess.run(
         [sys.executable, "-W", "ignore", script, model_path],
@@ -94,7 +97,9 @@ def test_file_runs_where_only_torch_is(model_path: Path, tmp_path: Path) -> None
         env={**os.environ, "PYTHONPATH": ""},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == f"{CLASSES} torch.Size([2, 3]) []"
+    first, second = run.stdout.splitlines()
+    assert first == f"{CLASSES} torch.Size([2, 3]) []"
+    assert second == "torch.Size([2]) [torch.Size([2, 3, 15, 15]), torch.Size([2, 3])]"
 
 
 def test_file_equals_the_network_it_was_made_from(model_path: Path) -> None:
@@ -107,12 +112,82 @@ def test_file_equals_the_network_it_was_made_from(model_path: Path) -> None:
 
 def test_temperature_softens(tmp_path: Path) -> None:
     images = random_images(3, 60, 60)
-    manifest = {"temperature": 4.0}
-    path = save_model(tmp_path / "soft.pt", build_network(), PREPROCESS, CLASSES, manifest)
+    parts = (build_network(), PREPROCESS, CLASSES, {}, Calibration(4.0))
+    path = save_model(tmp_path / "soft.pt", *parts)
     with torch.no_grad():
         sharp = PhotoClassifier(build_network().eval(), PREPROCESS, CLASSES).eval()(images)
     expected = torch.softmax(sharp.log() / 4, dim=0)
-    torch.testing.assert_close(Predictor.load(path).probabilities(images), expected)
+    predictor = Predictor.load(path)
+    torch.testing.assert_close(predictor.probabilities(images), expected)
+    assert predictor.manifest["temperature"] == 4.0
+    probabilities, logits, _ = predictor.measure(images.permute(1, 2, 0).numpy())
+    torch.testing.assert_close(logits.softmax(0), sharp)
+    torch.testing.assert_close(probabilities, expected)
+
+
+def test_adaptive_temperature_is_that_of_the_fit(tmp_path: Path) -> None:
+    calibration = Calibration(0.6, 0.05, 1.3)
+    parts = (build_network(), PREPROCESS, CLASSES, {}, calibration)
+    predictor = Predictor.load(save_model(tmp_path / "m.pt", *parts))
+    for seed in range(60, 63):
+        image = random_images(seed, 60, 3).numpy()
+        probabilities, logits, _ = predictor.measure(image)
+        expected = logits[None] / temperatures(logits[None], calibration)
+        torch.testing.assert_close(probabilities, expected.softmax(1)[0])
+
+
+def test_known_score_is_what_was_fitted(tmp_path: Path) -> None:
+    network, known = build_network().eval(), KnownScore(2.0, tuple(range(8)), -3.0)
+    manifest = {"known_threshold": 0.0}
+    path = save_model(tmp_path / "m.pt", network, PREPROCESS, CLASSES, manifest, known=known)
+    predictor = Predictor.load(path)
+    images = random_images(4, 3, 61, 83)
+    classifier = PhotoClassifier(network, PREPROCESS, CLASSES).eval()
+    with torch.no_grad():
+        features = network.forward_features(classifier.squares(images))
+        logits = network.forward_head(features)
+        direction = torch.nn.functional.normalize(features.mean((2, 3)), dim=1)
+        expected = 2 * logits.amax(1) + direction @ torch.arange(8.0) - 3
+        scores = predictor.module.known_score(images)
+    torch.testing.assert_close(scores, expected)
+    assert predictor.module.known_score(images[0]).shape == (1,)
+    answers = [predictor.answer(image.permute(1, 2, 0).numpy()) for image in images]
+    assert [answer.known for answer in answers] == (expected >= 0).tolist()
+    assert answers[0].known_score == pytest.approx(expected[0].item(), abs=1e-4)
+
+
+def test_explain_gives_maps_of_the_best_classes(model_path: Path) -> None:
+    predictor = Predictor.load(model_path)
+    images = random_images(2, 3, 50, 70)
+    with torch.inference_mode():
+        maps, classes = predictor.module.explain(images)
+        best = predictor.module(images).topk(3).indices
+    assert maps.dtype == torch.float32
+    assert maps.shape == (2, 3, 15, 15)
+    assert maps.min() >= 0
+    assert torch.equal(classes, best)
+    answer = predictor.answer(images[0].permute(1, 2, 0).numpy())
+    torch.testing.assert_close(torch.from_numpy(answer.evidence), maps[0])
+    assert list(answer.probabilities) == [CLASSES[index] for index in classes[0].tolist()]
+    assert answer.label == CLASSES[classes[0, 0]]
+    assert len(answer.boxes) == 3
+    assert answer.known  # no threshold was fitted
+
+
+@pytest.mark.parametrize(
+    ("backbone", "side"), [("vit_tiny_patch16_224", 14), ("regnety_002", 7), ("convnext_atto", 7)]
+)
+def test_maps_of_other_kinds_of_networks(tmp_path: Path, backbone: str, side: int) -> None:
+    import timm
+
+    torch.manual_seed(0)
+    network = timm.create_model(backbone, num_classes=3, scriptable=True).eval()
+    path = save_model(tmp_path / "m.pt", network, Preprocess(224, 224), CLASSES, {})
+    images = random_images(1, 3, 100, 100)
+    with torch.inference_mode():
+        maps, _ = Predictor.load(path).module.explain(images)
+    assert maps.shape == (1, 3, side, side)
+    assert maps.flatten(2).std(2).max() > 0
 
 
 def test_batch_equals_one_by_one(model_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_first_loss_is_that_of_a_guess(kind: dict[str, str]) -> None:
     assert logits.shape == (8, 50)
     loss = torch.nn.functional.cross_entropy(logits, torch.randint(0, 50, (8,)))
     assert loss.item() == pytest.approx(math.log(50), abs=0.05)
-    assert network.encode(images).shape == (8, network.feature_count, 2, 3)
+    assert network.forward_features(images).shape == (8, network.feature_count, 2, 3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", (FutureWarning, DeprecationWarning))
         scripted = torch.jit.script(network.eval())
@@ -46,7 +46,7 @@ def test_stochastic_depth_grows_and_rests_in_evaluation() -> None:
     assert [block.body[-1].p for block in blocks] == pytest.approx([i / 10 for i in range(8)])
     images = torch.randn(4, 3, 32, 32)
     network.eval()
-    assert torch.equal(network.encode(images), network.encode(images))
+    assert torch.equal(network.forward_features(images), network.encode(images))
 
 
 def test_crops_grow_to_their_full_side() -> None:

@@ -14,6 +14,7 @@ from conftest import TOY_CLASSES, Client, Page, draw_landmark
 from fake_wandb import FakeWandb
 from gradio_client import Client as PageClient
 from gradio_client import handle_file
+from tiny_network import TinyNetwork
 from torch import nn
 
 from models.predictor import (
@@ -58,7 +59,7 @@ def publish(client: Client) -> Callable[..., str]:
 def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second toy model, of the same classes."""
     torch.manual_seed(1)
-    network = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 6))
+    network = TinyNetwork(nn.AdaptiveAvgPool2d(4), nn.Sequential(nn.Flatten(), nn.Linear(48, 6)))
     path = tmp_path_factory.mktemp("other") / "model.pt"
     return save_model(path, network, Preprocess(32, 32), TOY_CLASSES, {"name": "other"})
 

@@ -13,6 +13,7 @@ import torch
 from conftest import draw_landmark, read_records, tiny
 
 import train.export
+import train.known
 from models.predictor import Predictor
 from train.config import ScratchConfig, TransferConfig
 from train.engine import Trainer
@@ -33,7 +34,7 @@ def test_run_folder_holds_everything(finished_run: Path) -> None:
     assert names == {
         "config.json", "metrics.jsonl", "checkpoints", "model.pt", "model.pt2", "manifest.json",
         "split.json", "left_out.json", "curves.png", "confusion.png", "predictions.csv",
-        "MODEL_CARD.md",
+        "MODEL_CARD.md", "calibration.png",
     }  # fmt: skip
     records = [
         json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()
@@ -268,12 +269,56 @@ def test_export_fails_when_the_file_scores_differently(
     run_dir = tmp_path / "run"
     shutil.copytree(finished_run, run_dir)
     (run_dir / "model.pt").unlink()
-    right = train.export.eager_logits
-    monkeypatch.setattr(train.export, "eager_logits", lambda *parts: -right(*parts))
+    right = train.export.eager_outputs
+
+    def wrong(*parts: object) -> tuple:
+        logits, features = right(*parts)
+        return -logits, features
+
+    monkeypatch.setattr(train.export, "eager_outputs", wrong)
     with pytest.raises(ParityError, match="disagrees"):
         export_run(run_dir)
     assert not (run_dir / "model.pt").exists()
     assert not list(run_dir.glob("*partial*"))
+
+
+def test_export_calibrates_locates_and_learns_what_is_outside(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import shutil
+
+    run_dir, outside = tmp_path / "run", tmp_path / "outside"
+    shutil.copytree(finished_run, run_dir)
+    outside.mkdir()
+    for number in range(8):
+        draw_landmark(4, number).save(outside / f"{number}.png")
+    data = tmp_path / "data"
+    split = json.loads((run_dir / "split.json").read_text())
+    shutil.copytree(split["root"], data)
+    (data / "landmarks.csv").write_text("class_name,latitude,longitude\nRed Tower,48.85,2.29\n")
+    config = json.loads((run_dir / "config.json").read_text())
+    (run_dir / "config.json").write_text(json.dumps(config | {"data": str(data)}))
+
+    export_run(run_dir)
+    plain = Predictor.load(run_dir / "model.pt")
+    assert plain.manifest["known"] == {}
+    assert plain.manifest["known_threshold"] is not None
+    assert plain.manifest["temperature"] != 1.0
+    assert plain.place("Red Tower").latitude == 48.85
+    assert plain.place("Green Castle") is None
+    assert (run_dir / "calibration.png").is_file()
+
+    monkeypatch.setattr(train.known, "MIN_PHOTOS", 2)
+    monkeypatch.setattr(train.known, "FOLDS", 2)
+    export_run(run_dir, outside)
+    taught = Predictor.load(run_dir / "model.pt")
+    assert taught.manifest["known"]["outside_photos"] == 4  # half A
+    photo = outside / "1.png"
+    assert taught.answer(photo).known_score != plain.answer(photo).known_score
+    assert taught.classify(photo) == plain.classify(photo)
+    assert str(outside) not in (run_dir / "manifest.json").read_text()
+    with pytest.raises(ValueError, match="no folder of outside photos"):
+        export_run(run_dir, tmp_path / "absent")
 
 
 def test_parity_gate_bounds() -> None:

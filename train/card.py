@@ -6,6 +6,18 @@ from typing import Any
 from train.checkpoint import write_text
 
 
+def describe_known(figures: dict[str, float]) -> str:
+    """What its known score is worth, from the manifest's known."""
+    passed = "Its threshold for known landmarks lets 95 % of the validation photos pass"
+    if not figures:
+        return f"{passed}; it was not told what other photos look like."
+    return (
+        f"{passed}; it was taught by {figures['outside_photos']} photos of other things "
+        f"(cross-validated AUROC {figures['auroc']:.3f}, {figures['fpr95']:.1%} of them pass where "
+        "95 % of the landmarks do)."
+    )
+
+
 def write_card(manifest: dict[str, Any], per_class: list[dict[str, Any]], path: Path) -> None:
     """Markdown for people, from what the model file itself records.
 
@@ -21,13 +33,13 @@ def write_card(manifest: dict[str, Any], per_class: list[dict[str, Any]], path: 
         f"Tells {len(manifest['class_names'])} landmarks apart. One TorchScript file, model.pt, "
         "with preprocessing and labels inside; it needs torch alone.",
         "",
-        "| photos | top-1 | top-5 | loss (nats) |",
-        "|---|---|---|---|",
+        "| photos | top-1 | top-5 | loss (nats) | calibration error |",
+        "|---|---|---|---|---|",
     ]
     for part, name in (("val", "validation"), ("test", "test")):
         if f"{part}/top1" in metrics:
             figures = " | ".join(
-                f"{metrics[f'{part}/{key}']:.4f}" for key in ("top1", "top5", "loss")
+                f"{metrics[f'{part}/{key}']:.4f}" for key in ("top1", "top5", "loss", "ece")
             )
             lines.append(f"| {name}, {metrics[f'{part}/photos']} | {figures} |")
     settings = " ".join(f"{key}={value}" for key, value in config.items() if key != "command")
@@ -50,9 +62,11 @@ def write_card(manifest: dict[str, Any], per_class: list[dict[str, Any]], path: 
         "",
         f"Weakest classes on validation: {weak or 'none below 100 %'}.",
         "",
-        "It names one of its landmarks for every photo, also where none of them is shown. Do not "
-        "use it to find people, or where a wrong place does harm. Its licence follows that of the "
-        "photos and of the weights it started from.",
+        f"Temperature {manifest['temperature']:.3f}, fitted on the validation photos. "
+        f"{describe_known(manifest['known'])}",
+        "",
+        "Do not use it to find people, or where a wrong place does harm. Its licence follows that "
+        "of the photos and of the weights it started from.",
         "",
     ]
     write_text(path, "\n".join(lines))

@@ -43,6 +43,9 @@ class TrainConfig:
     data: Path = field(default_factory=default_data)
     """Folder with train/ (and test/, never opened) of class folders, or of class folders; a folder
     of train.prepare (splits.json); or a .csv file with the columns path, label and split."""
+    outside: Path | None = None
+    """Folder of photos of none of the landmarks: every other one teaches the model file to say "not
+    a known landmark"; the rest is left for train.evaluate --outside."""
     epochs: int = 12
     """Passes over the training photos, all phases together."""
     image_size: int = 224
@@ -284,7 +287,7 @@ def config_from_dict(values: dict[str, Any], kinds: Mapping[str, type] = CONFIGS
     if kind is None or (unknown := set(values) - set(fields)):
         reason = f"unknown setting {min(unknown)}" if kind else "no such training command"
         raise ValueError(f"these settings are of another version of this project: {reason}")
-    paths = {"data", "weights", "init_from", "cache_dir", "run_dir", "resume"}
+    paths = {"data", "outside", "weights", "init_from", "cache_dir", "run_dir", "resume"}
     for key, value in values.items():
         if value is not None and key in paths:
             values[key] = Path(value)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from models.predictor import Predictor
+from models.predictor import Predictor, load_module
 
 PHOTO_PX = (864, 1152)  # height and width of a decoded photo, one megapixel
 BATCH_SIZE = 16
@@ -93,7 +93,7 @@ class EnergyMeter:
 
 def measure_size(predictor: Predictor) -> Size:
     """Count the network inside a model file."""
-    network, side = predictor.module.network, network_side_px(predictor)
+    network, side = load_module(predictor.path)[0].network, network_side_px(predictor)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, side, side))
     return Size(

@@ -3,6 +3,7 @@
 What is scored is the exported file, fed by the page's photo reader: what is served.
 """
 
+import csv
 import json
 import sys
 import time
@@ -22,6 +23,7 @@ from train.checkpoint import write_text
 from train.data import DataError, clean_class_name
 from train.evaluation_plots import draw_figures
 from train.evaluation_report import write_evaluation
+from train.known import find_outside, measure_known
 from train.predictions import Predictions
 from train.robustness import SEVERITIES
 from train.summary import summarise
@@ -45,6 +47,9 @@ class EvaluateConfig:
     """Also write the figures into the model file, as test/..., for the page to show."""
     log: Path | None = None
     """A Markdown table that gets one more line: digest, date, figures."""
+    outside: Path | None = None
+    """Folder of photos of none of the landmarks: every other one, which training left aside, shows
+    how well the file tells known landmarks from the rest."""
     robustness: bool = False
     """Also score the photos blurred, noisy, recompressed, dark, askew, small and photographed from
     a screen, at the --severities: with three of them, 22 more answers a photo."""
@@ -90,19 +95,54 @@ def classify_photos(
     rows, labels, names, unreadable = [], [], [], []
     for path, label in tqdm(photos, "scoring", unit="photo"):
         try:
-            scores = predictor.classify(path, k=len(predictor.class_names))
+            rows.append(predictor.measure(path))
         except PhotoError as error:
             unreadable.append(str(error))
             continue
         names.append(path.relative_to(data).as_posix())
-        rows.append([scores[each] for each in predictor.class_names])
         labels.append(label)
     if not rows:
         raise DataError(f"none of the {len(photos)} photos in {data} can be read")
+    probabilities, logits, known_scores = zip(*rows, strict=True)
     predictions = Predictions(
-        names, torch.tensor(labels), torch.tensor(rows), predictor.class_names
-    )
+        names, torch.tensor(labels), torch.stack(probabilities), predictor.class_names,
+        torch.stack(logits), torch.tensor(known_scores),
+    )  # fmt: skip
     return predictions, unreadable
+
+
+def score_outside(
+    predictor: Predictor, folder: Path, predictions: Predictions, out: Path
+) -> dict[str, float]:
+    """How well the file knows what it does not know; the outside photos go to outside.csv.
+
+    Args:
+        predictor: The model file.
+        folder: Photos of none of the landmarks; their half B is scored.
+        predictions: Of the labelled photos.
+        out: Folder of outside.csv, the surest first.
+
+    Raises:
+        DataError: None of the photos can be read.
+    """
+    rows = []
+    for path in tqdm(find_outside(folder, "B"), "outside", unit="photo"):
+        try:
+            answer = predictor.answer(path, 1)
+        except PhotoError:
+            continue
+        name = path.relative_to(folder).as_posix()
+        rows.append((answer.known_score, name, answer.label, answer.known))
+    if not rows:
+        raise DataError(f"none of the photos in {folder} can be read")
+    rows.sort(reverse=True)
+    with (out / "outside.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["photo", "known_score", "label", "known"])
+        writer.writerows([name, f"{score:.4f}", *rest] for score, name, *rest in rows)
+    threshold = predictor.manifest["known_threshold"]
+    other = torch.tensor([score for score, *_ in rows])
+    return measure_known(predictions.known_scores, predictions.right(), other, threshold)
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -122,6 +162,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     predictions, unreadable = classify_photos(predictor, config.data, photos)
     predictions.write_csv(config.out / "photos.csv")
     metrics = summarise(predictions)
+    if config.outside is not None:
+        metrics["known"] = score_outside(predictor, config.outside, predictions, config.out)
     metrics |= {
         "model": record(config, predictor, {**predictions.figures(), "photos": metrics["photos"]}),
         "name": predictor.manifest.get("name", predictor.path.stem),
@@ -184,7 +226,7 @@ def main(config: EvaluateConfig) -> int:
     """Score and print."""
     try:
         metrics = evaluate(config)
-    except (DataError, ModelFileError, PhotoError, OSError) as error:
+    except (ModelFileError, PhotoError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from train.metrics import selective_accuracy
@@ -16,7 +17,7 @@ def draw_figures(predictions: Predictions, metrics: dict[str, Any]) -> dict[str,
     figures = {
         "classes": plot_classes(metrics["classes"], metrics["top1"]),
         "confusion": plot_clustered(predictions),
-        "reliability": plot_reliability(metrics["reliability"], metrics["ece"]),
+        "reliability": plot_reliability(metrics),
         "rejection": plot_rejection(predictions, metrics["aurc"]),
     }
     if "robustness" in metrics:
@@ -116,10 +117,25 @@ def plot_classes(rows: list[dict[str, Any]], top1: float) -> Figure:
     return figure
 
 
-def plot_reliability(rows: list[dict[str, float]], ece: float) -> Figure:
-    """Accuracy against confidence, and how many photos have it."""
-    figure = Figure(figsize=(5.4, 5), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+def plot_reliability(metrics: dict[str, Any]) -> Figure:
+    """Accuracy against confidence and how many photos have it, before and after calibration.
+
+    Args:
+        metrics: As summarise gives them; before calibration only where it is in them.
+    """
+    panels = {"": (metrics["reliability"], metrics["ece"])}
+    if "reliability_uncalibrated" in metrics:
+        before = metrics["reliability_uncalibrated"], metrics["ece_uncalibrated"]
+        panels = {"Before calibration": before, "After": panels[""]}
+    figure = Figure(figsize=(5.4 * len(panels), 5), layout="constrained")
+    columns = figure.subplots(2, len(panels), sharex=True, squeeze=False, height_ratios=[3, 1])
+    for (name, (rows, ece)), (upper, lower) in zip(panels.items(), columns.T, strict=True):
+        draw_reliability(upper, lower, rows, ": ".join(filter(None, [name, f"ECE {ece:.1%}"])))
+    return figure
+
+
+def draw_reliability(upper: Axes, lower: Axes, rows: list[dict[str, float]], title: str) -> None:
+    """One reliability diagram, and the photos of each bin below it."""
     left = [100 * row["from"] for row in rows]
     width = [100 * (row["to"] - row["from"]) for row in rows]
     style = {"align": "edge", "edgecolor": "white"}
@@ -129,11 +145,10 @@ def plot_reliability(rows: list[dict[str, float]], ece: float) -> Figure:
     confidence = [100 * row["confidence"] for row in rows]
     upper.hlines(confidence, left, ends, color=RED, linewidth=2, label="mean confidence")
     upper.plot([0, 100], [0, 100], ":", color=GREY, label="perfect")
-    upper.set(ylabel="accuracy (%)", ylim=(0, 100), title=f"Reliability; ECE {100 * ece:.1f} %")
+    upper.set(ylabel="accuracy (%)", ylim=(0, 100), title=title)
     upper.legend(loc="upper left", fontsize=8)
     lower.bar(left, [row["photos"] for row in rows], width, color=GREY, **style)
     lower.set(xlabel="confidence (%)", ylabel="photos", xlim=(0, 100))
-    return figure
 
 
 def plot_rejection(predictions: Predictions, aurc: float) -> Figure:

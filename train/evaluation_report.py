@@ -69,6 +69,8 @@ def write_evaluation(
     parts += [show_figure(figures["reliability"], "Accuracy by confidence")]
     parts += [show_figure(figures["rejection"], "Accuracy by rejected fraction"), "</div>"]
     parts.append(rejection_table(metrics["rejection"]))
+    if "known" in metrics:
+        parts += outside(metrics["known"])
     parts += mistakes(data, predictions)
     if "robustness" in metrics:
         parts += robustness(data, predictions, metrics["robustness"], figures, scores)
@@ -142,6 +144,26 @@ def rejection_table(rows: list[dict[str, float]]) -> str:
         [
             [percent(row["rejected"]), percent(row["least_confidence"]), percent(row["accuracy"])]
             for row in rows
+        ],
+    )
+
+
+def outside(known: dict[str, Any]) -> Iterator[str]:
+    """How well known landmarks are told from everything else."""
+    yield "<h2>Not a known landmark</h2>"
+    yield (
+        f"<p>Against {plural(known['outside_photos'], 'photo')} of none of the landmarks, which "
+        "taught the score nothing. AUROC: how often a photo of a known landmark scores higher than "
+        "one of something else. All of them, the surest first: outside.csv.</p>"
+    )
+    yield table(
+        ["figure", "value"],
+        [
+            ["AUROC", f"{known['auroc']:.3f}"],
+            ["others taken for known where 95 % of the known pass", percent(known["fpr95"])],
+            ["known photos that the file's threshold lets pass", percent(known["accepted"])],
+            ["others that it lets pass", percent(known["outside_accepted"])],
+            ["top-1 on the known photos that pass", percent(known["top1_on_accepted"])],
         ],
     )
 

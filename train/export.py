@@ -1,5 +1,6 @@
 """Checkpoint -> model file, behind a gate: the file must score what the training scored."""
 
+import dataclasses
 import json
 import platform
 import subprocess
@@ -9,26 +10,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import tyro
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from models.autoencoder import INIT_FILE
+from models.classifier import feature_layout, pool_features
+from models.landmarks import find_places
 from models.predictor import FORMAT_VERSION, Predictor, file_digest, save_model
+from models.preprocess import Preprocess
 from train.cache import decode_photos
+from train.calibration import fit_calibration
 from train.card import write_card
 from train.checkpoint import load_checkpoint, write_text
-from train.config import config_from_dict
+from train.config import TrainConfig, config_from_dict
 from train.data import DataError, PhotoDataset, Split
+from train.evaluation_plots import plot_reliability
+from train.known import KnownFit, find_outside, fit_known
 from train.network import build_preprocess, build_trained
 from train.plots import plot_confusion
 from train.predictions import Predictions
+from train.summary import summarise
 from train.transforms import build_eval_transform
 
 # A model file travels: no folder of the machine that made it, nothing about its W&B run.
 PRIVATE = (
-    "data", "weights", "init_from", "cache_dir", "run_dir", "resume",
+    "data", "outside", "weights", "init_from", "cache_dir", "run_dir", "resume",
     "wandb", "entity", "project", "group", "tags", "notes", "upload_photos", "promote",
 )  # fmt: skip
 MAX_TOP1_DIFFERENCE = 0.002
@@ -75,14 +84,48 @@ class Parity:
 
 
 @torch.inference_mode()
-def eager_logits(model: nn.Module, dataset: PhotoDataset) -> Tensor:
-    """(N, K) float32 logits of the training-side pipeline, in fp32 on the CPU."""
+def eager_outputs(model: nn.Module, dataset: PhotoDataset) -> tuple[Tensor, Tensor]:
+    """What the training-side pipeline finds, in fp32 on the CPU.
+
+    Returns:
+        (N, K) float32 logits, and (N, C) float32 features averaged over each photo.
+    """
     model = model.to("cpu", torch.float32).eval()
-    batches = []
+    prefix = getattr(model, "num_prefix_tokens", 0)
+    logits, pooled = [], []
     for first in tqdm(range(0, len(dataset), 32), "eager", unit="batch", leave=False):
         photos = range(first, min(first + 32, len(dataset)))
-        batches.append(model(torch.stack([dataset[(0, photo)]["images"] for photo in photos])))
-    return torch.cat(batches)
+        images = torch.stack([dataset[(0, photo)]["images"] for photo in photos])
+        features = model.forward_features(images)
+        logits.append(model.forward_head(features))
+        pooled.append(pool_features(features, feature_layout(model, features), prefix))
+    return torch.cat(logits), torch.cat(pooled)
+
+
+def learn_known(
+    model: nn.Module, preprocess: Preprocess, config: TrainConfig, logits: Tensor, features: Tensor
+) -> KnownFit:
+    """The score of known landmarks, from validation photos and half A of the outside photos.
+
+    Args:
+        model: The trained network.
+        preprocess: What it sees.
+        config: Of the run; its outside photos, if any.
+        logits: (N, K) float32 of the validation photos.
+        features: (N, C) float32 of the same.
+
+    Raises:
+        ValueError: There are no photos in the outside folder.
+    """
+    if config.outside is None:
+        return fit_known(features, logits)
+    photos = find_outside(config.outside, "A")
+    names = [photo.relative_to(config.outside).as_posix() for photo in photos]
+    cache = decode_photos(config.outside, names, preprocess.resize_px, config.cache_dir)
+    labels = np.zeros(len(cache.paths), dtype=np.int64)  # of no meaning here
+    transform = build_eval_transform(preprocess)
+    outside = eager_outputs(model, PhotoDataset(cache, labels, transform, config.seed))
+    return fit_known(features, logits, (outside[1], outside[0]))
 
 
 def measure_parity(
@@ -108,7 +151,7 @@ def measure_parity(
     return parity, probabilities
 
 
-def export_run(run_dir: Path) -> tuple[Parity, Predictions]:
+def export_run(run_dir: Path, outside: Path | None = None) -> tuple[Parity, Predictions]:
     """Write model.pt, model.pt2 and manifest.json of a run from its best checkpoint.
 
     Beside them a model card, and what the file says of the validation photos: predictions.csv and
@@ -116,6 +159,7 @@ def export_run(run_dir: Path) -> tuple[Parity, Predictions]:
 
     Args:
         run_dir: A run folder with config.json, split.json and checkpoints/best.pt.
+        outside: Photos of none of the landmarks, instead of those of the run's own settings.
 
     Raises:
         ParityError: The file scores differently; no model file is left.
@@ -125,6 +169,8 @@ def export_run(run_dir: Path) -> tuple[Parity, Predictions]:
     if not best.is_file():
         raise DataError(f"no checkpoints/best.pt in {run_dir}; train first, or name a run folder")
     config = config_from_dict(json.loads((run_dir / "config.json").read_text("utf-8")))
+    if outside is not None:
+        config = dataclasses.replace(config, outside=outside)
     split = Split.load(run_dir / "split.json")
     model = build_trained(config, len(split.class_names), load_checkpoint(best)["model"])
     preprocess = build_preprocess(config, model)
@@ -136,8 +182,11 @@ def export_run(run_dir: Path) -> tuple[Parity, Predictions]:
     cache = decode_photos(root, paths, preprocess.resize_px, config.cache_dir).subset(split.val)
     transform = build_eval_transform(preprocess)
     dataset = PhotoDataset(cache, split.labels(split.val), transform, config.seed)
-    logits = eager_logits(model, dataset)
+    logits, features = eager_outputs(model, dataset)
     labels = torch.from_numpy(dataset.labels)
+    calibration = fit_calibration(logits, labels)
+    known = learn_known(model, preprocess, config, logits, features)
+    places = find_places(split.class_names, config.data)
 
     encoder = run_dir / INIT_FILE
     pretrained = {"encoder": file_digest(encoder)} if encoder.is_file() else {}
@@ -145,6 +194,9 @@ def export_run(run_dir: Path) -> tuple[Parity, Predictions]:
         "name": run_dir.name,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "metrics": {"val/photos": len(dataset)},
+        "places": {name: place.to_dict() for name, place in places.items()},
+        "known_threshold": known.threshold,
+        "known": known.figures,
         "config": {k: v for k, v in config.to_dict().items() if k not in PRIVATE},
         "data": config.data.resolve().name,
         "split": {"fingerprint": split.fingerprint, "train_photos": len(split.train)},
@@ -163,18 +215,18 @@ def export_run(run_dir: Path) -> tuple[Parity, Predictions]:
     partial = run_dir / "model.partial.pt"
     parts = (model, preprocess, split.class_names)
     try:
-        save_model(partial, *parts, manifest)
+        save_model(partial, *parts, manifest, calibration, known.score)
         predictor = Predictor.load(partial)
         photos = [root / path for path in cache.paths]
         parity, probabilities = measure_parity(logits, labels, predictor, photos)
         parity.check()
-        predictions = Predictions(cache.paths, labels, probabilities, split.class_names)
+        predictions = Predictions(cache.paths, labels, probabilities, split.class_names, logits)
         manifest["metrics"].update(
-            {f"val/{name}": value for name, value in predictions.metrics().items()},
+            {f"val/{name}": value for name, value in predictions.figures().items()},
             eager_top1=parity.eager_top1,
             flips=parity.flips,
         )
-        save_model(run_dir / "model.pt", *parts, manifest)
+        save_model(run_dir / "model.pt", *parts, manifest, calibration, known.score)
     finally:
         for leftover in (partial, partial.with_suffix(".pt2")):
             leftover.unlink(missing_ok=True)
@@ -182,6 +234,7 @@ def export_run(run_dir: Path) -> tuple[Parity, Predictions]:
     write_text(run_dir / "manifest.json", json.dumps(final, indent=2, ensure_ascii=False))
     write_card(final, predictions.per_class(), run_dir / "MODEL_CARD.md")
     predictions.write_csv(run_dir / "predictions.csv")
+    plot_reliability(summarise(predictions)).savefig(run_dir / "calibration.png", dpi=110)
     plot_confusion(predictions.confusion(), split.class_names, run_dir / "confusion.png")
     return parity, predictions
 
@@ -198,14 +251,16 @@ def code_commit() -> str | None:
         return None
 
 
-def main(run_dir: Annotated[Path, tyro.conf.Positional]) -> int:
+def main(run_dir: Annotated[Path, tyro.conf.Positional], outside: Path | None = None) -> int:
     """Export the best checkpoint of a run folder to model.pt and model.pt2, with the parity gate.
 
     Args:
         run_dir: The run folder, runs/ID.
+        outside: Folder of photos of none of the landmarks; every other one teaches the file to say
+            "not a known landmark". None: that of the training.
     """
     try:
-        parity, _ = export_run(run_dir)
+        parity, _ = export_run(run_dir, outside)
     except (ParityError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

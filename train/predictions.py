@@ -1,6 +1,7 @@
 """What a model says of labelled photos: table, confusion, classes, worst mistakes."""
 
 import csv
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,26 @@ class Predictions:
         labels: (N,) int64, the truth.
         probabilities: (N, K) float32.
         class_names: K labels.
+        logits: (N, K) float32 before calibration, where they were kept.
+        known_scores: (N,) float32 likewise.
     """
 
     photos: list[str]
     labels: Tensor
     probabilities: Tensor
     class_names: list[str]
+    logits: Tensor | None = None
+    known_scores: Tensor | None = None
+
+    def uncalibrated(self) -> "Predictions":
+        """The same before calibration.
+
+        Raises:
+            ValueError: The logits were not kept.
+        """
+        if self.logits is None:
+            raise ValueError("these predictions have no logits")
+        return dataclasses.replace(self, probabilities=self.logits.softmax(1))
 
     def metrics(self) -> dict[str, float]:
         """The loss in nats, top1, top5 and macro_f1."""
@@ -113,14 +128,18 @@ class Predictions:
         pairs = [f"{what}_{i}" for i in range(1, count + 1) for what in ("label", "probability")]
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["photo", "label", "rank", *pairs, "correct", "label_probability"])
+            scores = [] if self.known_scores is None else self.known_scores.tolist()
+            extra = ["known_score"] if scores else []
+            header = ["photo", "label", "rank", *pairs, "correct", "label_probability", *extra]
+            writer.writerow(header)
             right = self.right().int().tolist()
             for photo, name in enumerate(self.photos):
                 best = [
                     cell for label, p in self.best(photo, count) for cell in (label, f"{p:.4f}")
                 ]
                 label, share = self.class_names[self.labels[photo]], f"{truth[photo].item():.4f}"
-                writer.writerow([name, label, ranks[photo], *best, right[photo], share])
+                known = [f"{scores[photo]:.4f}"] if scores else []
+                writer.writerow([name, label, ranks[photo], *best, right[photo], share, *known])
 
 
 @dataclass(frozen=True)

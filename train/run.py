@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader
 
 from models.autoencoder import INIT_FILE
+from models.landmarks import find_places
 from models.predictor import file_digest
 from models.preprocess import Preprocess
 from models.source import call_within
@@ -194,6 +195,7 @@ def _train(
         class_names = Split.load(run_dir / "split.json").class_names
     else:
         class_names = list(open_source(config).classes)
+    find_places(class_names, config.data)  # a mistake in landmarks.csv is said now, not at the end
     model = build_network(config, len(class_names))
     preprocess = build_preprocess(config, model)
     with accelerator.main_process_first():

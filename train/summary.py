@@ -40,6 +40,13 @@ def summarise(predictions: Predictions) -> dict[str, Any]:
     accuracies = selective_accuracy(probabilities, labels)
     wrong = ~right
     figures = predictions.figures()
+    before = {}
+    if predictions.logits is not None:
+        raw = predictions.uncalibrated()
+        before = {
+            "ece_uncalibrated": raw.figures()["ece"],
+            "reliability_uncalibrated": reliability(raw.probabilities, labels),
+        }
     return {
         "photos": len(labels),
         **figures,
@@ -63,6 +70,7 @@ def summarise(predictions: Predictions) -> dict[str, Any]:
         "classes": describe_classes(predictions),
         "confused_pairs": confused_pairs(predictions),
         "reliability": reliability(probabilities, labels),
+        **before,
         "rejection": [
             reject(accuracies.numpy(), confidences.sort(descending=True).values.numpy(), share)
             for share in REJECTED

@@ -1,0 +1,197 @@
+"""Write place and keywords into photos' own metadata.
+
+exiftool gets copies in a folder of this program, under names of its own: it never touches an
+original, and no name of a photo can be taken for an option. What it made replaces the original only
+when the pixels and all other metadata are proven to be the same.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models.exiftool import ExiftoolError, Tags, check_exiftool, edit_files
+from models.journal import Journal, Outcome
+from models.photo_tags import PhotoTags
+from models.photos import MAX_BYTES
+from models.proof import digest_pixels, find_difference
+from models.sidecar import write_sidecar
+from models.swap import ChangeError, check_writable, partial_name, reason, remove_left_behind
+from models.tag_names import (
+    STALE,
+    has_place_names,
+    has_position,
+    settings_to_add,
+    tags_to_add,
+)
+
+BATCH = 32
+BATCH_BYTES = 200 * 1000**2
+SIGNATURES = {
+    ".jpg": rb"\xff\xd8\xff",
+    ".png": rb"\x89PNG\r\n\x1a\n",
+    ".webp": rb"RIFF....WEBP",
+    ".tif": rb"II\*\0|MM\0\*",
+}
+IPTC_SUFFIXES = (".jpg", ".tif")  # PNG and WebP have no room for it
+
+
+@dataclass
+class _Job:
+    """A photo on its way through exiftool."""
+
+    photo: Path
+    tags: PhotoTags
+    outcome: Outcome | None = None
+    target: Path = Path()  # the file behind symbolic links
+    name: str = ""  # of the copy; none: no format for exiftool
+    digest: bytes = b""  # of the file as it was read
+    pixels: bytes = b""
+    before: Tags = field(default_factory=dict)
+    added: dict[str, Any] = field(default_factory=dict)
+    edit: list[str] = field(default_factory=list)
+    note: str = ""
+
+    def step(self, step: Callable[..., Outcome | None], *arguments: Any) -> None:
+        """Take a step, unless the outcome is known; an error is an outcome."""
+        if self.outcome is None:
+            try:
+                self.outcome = step(self, *arguments)
+            except (OSError, ValueError, RuntimeError) as error:
+                self.outcome = Outcome(self.photo, "fail", None, reason(error))
+
+
+def embed(
+    jobs: Iterable[tuple[Path, PhotoTags]], journal: Journal | None, overwrite_gps: bool = False
+) -> Iterator[Outcome]:
+    """Write tags into JPEG, PNG, WebP and TIFF, told by content; other photos get a sidecar.
+
+    The position goes into EXIF and XMP; keywords and place names into XMP, and in JPEG and TIFF
+    into IPTC too. Keywords are added to those that are there. Place names that are there stay: a
+    person wrote them. A photo with a position is left alone. Symbolic links are followed.
+
+    Args:
+        jobs: Photos and what to write; taken a batch at a time.
+        journal: Where undo is noted; None: a dry run, nothing is written.
+        overwrite_gps: Write all the same, and replace the position.
+
+    Returns:
+        One outcome a job, in order; nothing is raised for a bad photo.
+
+    Raises:
+        ExiftoolError: There is no exiftool, or an old one.
+        OSError: No room for temporary files.
+    """
+    check_exiftool()
+    remove_left_behind(Path(tempfile.gettempdir()))
+    batch, size = [], 0
+    for photo, tags in jobs:
+        batch.append((photo, tags))
+        with suppress(OSError, ValueError):
+            size += photo.stat().st_size
+        if len(batch) == BATCH or size > BATCH_BYTES:
+            yield from _embed_batch(batch, journal, overwrite_gps)
+            batch, size = [], 0
+    yield from _embed_batch(batch, journal, overwrite_gps)
+
+
+def _embed_batch(
+    batch: list[tuple[Path, PhotoTags]], journal: Journal | None, overwrite_gps: bool
+) -> list[Outcome]:
+    jobs = [_Job(photo, tags) for photo, tags in batch]
+    with _own_folder() as folder:
+        for index, job in enumerate(jobs):
+            job.step(_copy, folder, index)
+        todo = [job for job in jobs if job.outcome is None and job.name]
+        try:
+            found, _ = edit_files(folder, {job.name: [] for job in todo})
+            for job in todo:
+                job.step(_plan, folder, found, journal is None, overwrite_gps)
+            todo = [job for job in todo if job.outcome is None]
+            found, notes = edit_files(folder, {job.name: job.edit for job in todo})
+        except ExiftoolError as error:
+            if len(batch) > 1:  # one photo shall not spoil the others; nothing is written yet
+                return [_embed_batch([each], journal, overwrite_gps)[0] for each in batch]
+            return [Outcome(job.photo, "fail", None, reason(error)) for job in jobs]
+        for job in todo:
+            job.step(_replace, folder, found, notes, journal)
+    return [
+        job.outcome or write_sidecar(job.photo, job.tags, journal, overwrite_gps) for job in jobs
+    ]
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    folder = Path(tempfile.gettempdir()) / partial_name()
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy(job: _Job, folder: Path, index: int) -> None:
+    """Copy a photo for exiftool, under a suffix that fits its content; other formats stay."""
+    job.target = job.photo.resolve(strict=True)
+    if not job.target.is_file():
+        raise ChangeError("is no file")
+    if job.target.stat().st_size > MAX_BYTES:
+        raise ChangeError(f"is over {MAX_BYTES // 1000**2} MB")
+    content = job.target.read_bytes()
+    formats = (name for name, start in SIGNATURES.items() if re.match(start, content, re.DOTALL))
+    if (suffix := next(formats, None)) is None:
+        return
+    check_writable(job.target)
+    # Before exiftool: Pillow also refuses metadata that unpacks to more than memory holds.
+    job.pixels = digest_pixels(content)
+    job.digest = hashlib.sha256(content).digest()
+    job.name = f"{index}{suffix}"
+    (folder / job.name).write_bytes(content)
+
+
+def _plan(
+    job: _Job, folder: Path, found: dict[str, Tags], is_dry_run: bool, overwrite_gps: bool
+) -> Outcome | None:
+    """Decide what to add to what a photo says already; the values go to exiftool in a file."""
+    job.before = found.get(job.name, {})
+    if not job.before or "ExifTool:Error" in job.before:
+        raise ChangeError("exiftool cannot read it; a sidecar is possible")
+    if not overwrite_gps and has_position(job.before):
+        return Outcome(job.photo, "skip", None, "has a position of its own")
+    job.added = tags_to_add(job.before, job.tags, job.name.endswith(IPTC_SUFFIXES))
+    if not job.added:
+        return Outcome(job.photo, "skip", None, "has these keywords already")
+    job.note = job.tags.describe(with_names=not has_place_names(job.before))
+    if is_dry_run:
+        return Outcome(job.photo, "embed", job.target, job.note)
+    values = job.added | settings_to_add(job.before, job.added)
+    settings = folder / f"{job.name}.json"
+    # exiftool does not put pairs of \u escapes together.
+    text = json.dumps([{"SourceFile": "*"} | values], ensure_ascii=False)
+    settings.write_text(text, encoding="utf-8")
+    job.edit = [*(f"-{key}=" for key in STALE if job.tags.place), f"-json+={settings.name}"]
+    return None
+
+
+def _replace(
+    job: _Job, folder: Path, found: dict[str, Tags], notes: dict[str, str], journal: Journal
+) -> Outcome:
+    """Put what exiftool made in place of the photo, if it is what was wanted and nothing else."""
+    new, after = (folder / job.name).read_bytes(), found.get(job.name, {})
+    if (note := notes.get(job.name, "")).startswith("Error"):
+        raise ChangeError(f"exiftool says {note}; a sidecar is possible")
+    if (key := find_difference(job.before, after, job.added, STALE)) is not None:
+        raise ChangeError(f"exiftool does not get {key} right; a sidecar is possible")
+    if digest_pixels(new) != job.pixels:
+        raise ChangeError("exiftool would change its pixels; a sidecar is possible")
+    old = job.target.read_bytes()
+    if hashlib.sha256(old).digest() != job.digest:
+        raise ChangeError("was changed meanwhile; try again")
+    journal.replace(job.target, old, new)
+    return Outcome(job.photo, "embed", job.target, job.note)

@@ -1,0 +1,156 @@
+"""Tables of tagged photos as CSV, JSON or Parquet: written whole or not at all, and read back."""
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+COLUMNS: dict[str, type] = {
+    "photo": str,
+    **{f"{what}_{i}": kind for i in range(1, 6) for what, kind in
+       (("label", str), ("probability", float))},
+    "known": bool, "known_score": float,
+    "place": str, "city": str, "country": str, "country_code": str,
+    "latitude": float, "longitude": float,
+    "box_left": float, "box_top": float, "box_width": float, "box_height": float,
+    "model": str, "model_version": str, "model_digest": str,
+    "error": str,
+}  # fmt: skip
+"""What a row holds; None where there is nothing to say, as of a photo that cannot be read."""
+# A spreadsheet takes a cell that begins like this for a formula, and file names are anybody's.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+ROWS_AT_ONCE = 10_000
+
+
+class TableError(ValueError):
+    """A table that cannot be made or read back; the message names the fix."""
+
+
+def printable(text: str) -> str:
+    r"""Text that any file format can hold; bytes of a name that are no text become ``\udc80``."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def one_line(text: str) -> str:
+    """Printable text without line ends, for the terminal."""
+    return " ".join(printable(text).split())
+
+
+def check_format(path: Path) -> None:
+    """Raise TableError for a name that says no known format."""
+    if path.suffix.lower() not in FORMATS:
+        raise TableError(f"{path} must end in {', '.join(FORMATS)}")
+
+
+def write_table(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows, one at a time, to a file that appears whole or not at all.
+
+    Args:
+        path: Its extension says the format.
+        rows: Of COLUMNS.
+    """
+    partial = path.with_name(path.name + ".partial-table")
+    write, _ = FORMATS[path.suffix.lower()]
+    write(partial, rows)
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def read_table(path: Path) -> Iterator[Row]:
+    """The rows of a file that write_table wrote, one at a time.
+
+    Raises:
+        TableError: It is not like that.
+    """
+    _, read = FORMATS[path.suffix.lower()]
+    try:
+        for row in read(path):
+            yield {name: row[name] for name in COLUMNS}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise TableError(
+            f"{path} is not a table of this command; delete it or name another with --out"
+        ) from error
+
+
+def _write_csv(path: Path, rows: Iterable[Row]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows([_to_cell(row[name]) for name in COLUMNS] for row in rows)
+
+
+def _read_csv(path: Path) -> Iterator[Row]:
+    with path.open(newline="", encoding="utf-8") as file:
+        for cells in csv.DictReader(file, strict=True):
+            yield {name: _from_cell(cells[name], kind) for name, kind in COLUMNS.items()}
+
+
+def _to_cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str) and value.startswith(FORMULA):
+        return "'" + value
+    return value
+
+
+def _from_cell(cell: str, kind: type) -> Any:
+    if cell == "":
+        return None
+    if kind is bool:
+        return {"true": True, "false": False}[cell]
+    return cell.removeprefix("'") if kind is str else kind(cell)
+
+
+def _write_json(path: Path, rows: Iterable[Row]) -> None:
+    """An array with one row a line."""
+    with path.open("w", newline="\n", encoding="utf-8") as file:
+        end = "[\n"
+        for row in rows:
+            file.write(end + json.dumps(row, ensure_ascii=False, allow_nan=False))
+            end = ",\n"
+        file.write("[]\n" if end == "[\n" else "\n]\n")
+
+
+def _read_json(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            if line not in ("[\n", "]\n", "[]\n"):
+                yield json.loads(line.removesuffix("\n").removesuffix(","))
+
+
+def parquet_schema() -> Any:
+    """The columns as a pyarrow.Schema."""
+    import pyarrow
+
+    types = {str: pyarrow.string(), float: pyarrow.float64(), bool: pyarrow.bool_()}
+    return pyarrow.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
+
+
+def _write_parquet(path: Path, rows: Iterable[Row]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    schema, rows = parquet_schema(), iter(rows)
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        while group := list(islice(rows, ROWS_AT_ONCE)):
+            writer.write_table(pyarrow.Table.from_pylist(group, schema))
+
+
+def _read_parquet(path: Path) -> Iterator[Row]:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(ROWS_AT_ONCE):
+            yield from batch.to_pylist()
+
+
+FORMATS = {
+    ".csv": (_write_csv, _read_csv),
+    ".json": (_write_json, _read_json),
+    ".parquet": (_write_parquet, _read_parquet),
+}

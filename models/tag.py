@@ -1,0 +1,197 @@
+"""Tag photos with landmarks and places: python -m models.tag PHOTOS... --out tags.csv."""
+
+import contextlib
+import signal
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+from tqdm import tqdm
+
+from models.found_photos import NamedNothing, check_names, find_photos
+from models.table import TableError, check_format, one_line
+from models.workers import WorkerError, cores, tag_photos, warm_up
+
+if TYPE_CHECKING:
+    from models.tagging import Tagger
+    from models.work_file import WorkFile
+
+ERRORS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class TagConfig:
+    """Say of each photo which landmark it shows and where that is; a row a photo.
+
+    The same line again goes on after Ctrl-C or a kill, and adds what is new to a finished table.
+    """
+
+    photos: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Folders (searched to any depth), photos, patterns ("2024/**/*.jpg"), @FILE for a list with
+    one path a line, - for such a list on the standard input."""
+    out: Path | None = None
+    """The table: .csv, .json or .parquet."""
+    model: Path | None = None
+    """A model file or a run folder (runs/ID)."""
+    artifact: str | None = None
+    """Else a W&B model, entity/project/landmarks:best (or LANDMARKS_ARTIFACT). With neither: what
+    demo.py would serve."""
+    workers: int | None = None
+    """Processes with a model and a core each; none: all cores."""
+    ray: str | None = None
+    """Tag on a Ray cluster: its address, or local for one on this machine. Photos and --out must be
+    reachable under the same path on all its machines."""
+    write: Literal["none", "sidecar", "embed"] = "none"
+    """Also write places and keywords of known landmarks: into XMP files beside the photos, or into
+    the photos themselves (by exiftool). Photos that have a position are left alone."""
+    dry_run: bool = False
+    """With --write: list what would be written, and write the table alone."""
+    overwrite_gps: bool = False
+    """With --write: replace positions that photos have."""
+    undo: Path | None = None
+    """Take back what --write has written: the journal that it named. Nothing else is done."""
+
+
+class UsageError(ValueError):
+    """Flags that do not fit; the message names the fix."""
+
+
+def check_config(config: TagConfig) -> None:
+    """Refuse what would fail after hours.
+
+    Raises:
+        UsageError: And TableError, NamedNothing: in one line what to change.
+    """
+    if config.undo is not None:
+        if config.photos or config.out:
+            raise UsageError("--undo takes neither photos nor --out")
+        return
+    if not config.photos:
+        raise UsageError("name folders, photos, patterns or lists; --help says more")
+    if config.out is None:
+        raise UsageError("name the table with --out, such as --out tags.csv")
+    check_format(config.out)
+    if not config.out.absolute().parent.is_dir():
+        raise UsageError(f"no folder {config.out.absolute().parent} for --out")
+    if config.out.is_dir():
+        raise UsageError(f"--out {config.out} is a folder")
+    if config.workers is not None and config.workers < 1:
+        raise UsageError("--workers needs at least 1")
+    if config.model is not None and config.artifact is not None:
+        raise UsageError("--model and --artifact exclude each other")
+    if config.write == "none" and (config.dry_run or config.overwrite_gps):
+        raise UsageError("--dry-run and --overwrite-gps need --write sidecar or --write embed")
+    check_names(config.photos)
+    if config.write == "embed":
+        from models.embed import EmbedError, check_exiftool
+
+        try:
+            check_exiftool()
+        except EmbedError as error:
+            raise UsageError(str(error)) from error
+
+
+def tag(config: TagConfig) -> int:
+    """Tag, write the table, then the places.
+
+    Returns:
+        The exit status: 1 if no photo could be read.
+    """
+    from models.predictor import ModelFileError
+    from models.source import ModelSource
+    from models.tagging import Tagger
+    from models.work_file import WorkFile
+
+    try:
+        served = ModelSource.open(config.model, config.artifact).served
+    except ModelFileError as error:
+        raise UsageError(str(error)) from error
+    tagger = Tagger(served.predictor, served.origin and served.origin.version)
+    with WorkFile(config.out, tagger.predictor.digest) as work:
+        _tag_photos(config, tagger, work)
+        counts, errors = work.counts(), work.errors(ERRORS_SHOWN)
+        if counts.photos == 0:
+            raise UsageError(f"no photos in {' '.join(config.photos)}")
+        work.write_table()
+        if config.write != "none":
+            from models.place_writer import record_places
+
+            embedded = config.write == "embed"
+            settings = (embedded, config.dry_run, config.overwrite_gps)
+            record_places(work, tagger.predictor, *settings)
+        work.finish()
+    failed = counts.photos - counts.read
+    for error in errors:
+        print(f"could not be read: {one_line(error)}", file=sys.stderr)
+    if failed > len(errors):
+        print(f"... and {failed - len(errors):,} more: see error in {config.out}", file=sys.stderr)
+    print(
+        f"{counts.photos:,} photos: {counts.read:,} tagged "
+        f"({counts.read - counts.known:,} not a known landmark), "
+        f"{failed:,} could not be read; {config.out}"
+    )
+    return 0 if counts.read else 1
+
+
+def _tag_photos(config: TagConfig, tagger: "Tagger", work: "WorkFile") -> None:
+    """Add the rows that are missing; photos that have one already count as done."""
+    with tqdm(desc="tagging", unit="photo", smoothing=0.05) as bar:
+
+        def missing() -> Iterator[str]:
+            for path in find_photos(config.photos):
+                if work.claim(path):
+                    yield path
+                else:
+                    bar.update()
+
+        if "-" not in config.photos:
+            threading.Thread(target=_count, args=(config.photos, bar), daemon=True).start()
+        if config.ray is not None:
+            from models.cluster import tag_on_ray
+
+            tag_on_ray(missing(), tagger, work, config.ray, config.workers, bar.update)
+            return
+        for path, row in tag_photos(missing(), tagger, config.workers or cores()):
+            work.add([(path, row)])
+            bar.update()
+
+
+def _count(names: Iterable[str], bar: tqdm) -> None:
+    """Tell a progress bar how many photos there are, while they are being tagged."""
+    with contextlib.suppress(OSError, NamedNothing):  # as the other search will say
+        bar.total = sum(1 for _ in find_photos(names))
+        bar.refresh()
+
+
+def main(config: TagConfig) -> int:
+    """Tag, or undo."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        check_config(config)
+        if config.undo is not None:
+            from models.place_writer import undo_places
+
+            return 1 if undo_places(config.undo) else 0
+        if config.ray is None:
+            warm_up()
+        return tag(config)
+    except (UsageError, NamedNothing, TableError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (WorkerError, OSError, sqlite3.Error) as error:
+        print(f"error: {error}; the same line again goes on", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same line again goes on", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(TagConfig)))

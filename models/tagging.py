@@ -1,0 +1,80 @@
+"""From a photo to its row in a table: labels, whether it is known, place, evidence, model."""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.evidence import find_box
+from models.landmarks import country_name
+from models.photos import PhotoError
+from models.predictor import Predictor, first_line
+from models.table import COLUMNS, Row, printable
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """A model that writes rows.
+
+    Attributes:
+        predictor: The loaded model file.
+        version: Of the model in W&B, if it came from there.
+    """
+
+    predictor: Predictor
+    version: str | None = None
+
+    def tag(self, path: str) -> Row:
+        """The row of one photo. What goes wrong with a photo is said in its row, not raised.
+
+        Args:
+            path: As found; the row shows it with forward slashes.
+        """
+        row = self.empty_row(path)
+        try:
+            row |= self._describe(path)
+        except PhotoError as error:
+            row["error"] = printable(str(error))
+        except Exception as error:  # one photo must not end a run over a million
+            row["error"] = printable(f"{Path(path).name} failed: {first_line(error)}")
+        if row["error"] and os.path.isdir(path):
+            row["error"] = printable(f"{Path(path).name} is a folder that cannot be listed")
+        return row
+
+    def empty_row(self, path: str) -> Row:
+        """A row that names photo and model and says nothing else."""
+        manifest = self.predictor.manifest
+        return dict.fromkeys(COLUMNS) | {
+            "photo": printable(Path(path).as_posix()),
+            "model": str(manifest.get("name") or self.predictor.path.stem),
+            "model_version": self.version,
+            "model_digest": self.predictor.digest,
+        }
+
+    def _describe(self, path: str) -> Row:
+        answer = self.predictor.answer(path)
+        said: Row = {"known": answer.known, "known_score": _rounded(answer.known_score)}
+        for rank, (label, probability) in enumerate(answer.probabilities.items(), 1):
+            said |= {
+                f"label_{rank}": printable(label),
+                f"probability_{rank}": _rounded(probability),
+            }
+        # Of the best label alone: boxes of the other four would cost a tenth of the time.
+        box = find_box(answer.evidence[0], answer.region)
+        if box is not None:
+            sides = ("left", "top", "width", "height")
+            said |= {f"box_{side}": _rounded(getattr(box, side)) for side in sides}
+        place = self.predictor.place(answer.label) if answer.known else None
+        if place is not None:
+            said |= {
+                "place": place.name, "city": place.city or None,
+                "country": country_name(place.country) or None,
+                "country_code": place.country or None,
+                "latitude": place.latitude, "longitude": place.longitude,
+            }  # fmt: skip
+        return said
+
+
+def _rounded(value: float) -> float | None:
+    """Six digits; None for what is no number, which JSON cannot hold."""
+    return round(value, 6) if math.isfinite(value) else None

@@ -1,0 +1,186 @@
+"""Rows of a table that is being made: on disk as they come, so that a kill loses none of them."""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from models.table import COLUMNS, Row, TableError, printable, read_table, write_table
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many photos there are, could be read, and show a known landmark."""
+
+    photos: int
+    read: int
+    known: int
+
+
+class WorkFile:
+    """The table so far, in an SQLite file beside OUT; a context that closes it.
+
+    Memory stays the same however many photos there are. A second run that makes the same table
+    is refused while the first one lives.
+
+    Attributes:
+        out: Where the table goes in the end.
+        path: OUT.partial; deleted in the end.
+    """
+
+    def __init__(self, out: Path, digest: str) -> None:
+        """Go on with what is there: OUT.partial of a run that was cut, else OUT itself.
+
+        Rows of OUT that have an error are left out, so that those photos are tried again.
+
+        Args:
+            out: The table to make.
+            digest: sha256 of the model file; all rows of a table are of one model.
+
+        Raises:
+            TableError: Rows of another model, a file that is none of this command's, or another
+                run that is making the same table.
+        """
+        self.out, self.path = out, out.with_name(out.name + ".partial")
+        try:
+            self._file = sqlite3.connect(self.path, timeout=1.0, isolation_level=None)
+        except sqlite3.Error as error:
+            raise TableError(f"no table can be made at {out}; is its folder there?") from error
+        try:
+            self._open(digest)
+        except BaseException as error:
+            self._file.close()
+            if not isinstance(error, sqlite3.Error):
+                raise
+            busy = "locked" in str(error)
+            fix = "another run is making it" if busy else "delete it to begin anew"
+            raise TableError(f"{self.path} cannot be used ({error}): {fix}") from error
+
+    def _open(self, digest: str) -> None:
+        # Exclusive: one run at a time, and no shared memory, which network drives do not have.
+        for line in (
+            "PRAGMA locking_mode = EXCLUSIVE",
+            "PRAGMA journal_mode = WAL",
+            "PRAGMA synchronous = NORMAL",
+            "CREATE TEMP TABLE claimed (key BLOB PRIMARY KEY) WITHOUT ROWID",
+            "CREATE TABLE IF NOT EXISTS tagged "
+            f"(key BLOB UNIQUE NOT NULL, path BLOB NOT NULL, {', '.join(COLUMNS)})",
+        ):
+            self._file.execute(line)
+        source = self.path
+        if self.out.exists() and self.counts().photos == 0:
+            source = self.out
+            try:
+                self.add((row["photo"], row) for row in read_table(source) if row["error"] is None)
+            except TableError:
+                self._delete()
+                raise
+        other = self._file.execute(
+            "SELECT model, model_digest FROM tagged WHERE model_digest != ? LIMIT 1", (digest,)
+        ).fetchone()
+        if other is not None:
+            if source == self.out:
+                self._delete()
+            raise TableError(
+                f"{source} has rows of another model, {other[0]} {other[1][:12]}; tag with that "
+                "one, delete the file, or name another with --out"
+            )
+
+    def claim(self, path: str) -> bool:
+        """Whether a photo is still to be done, and was not claimed before; claims end with close.
+
+        Args:
+            path: Of a file; links to the same one count as the same.
+        """
+        key = _key(path)
+        if self._file.execute("SELECT 1 FROM tagged WHERE key = ?", (key,)).fetchone():
+            return False
+        return self._file.execute("INSERT OR IGNORE INTO claimed VALUES (?)", (key,)).rowcount == 1
+
+    def release(self) -> None:
+        """Forget the claims: photos without a row can be claimed again."""
+        self._file.execute("DELETE FROM claimed")
+
+    def add(self, rows: Iterable[tuple[str, Row]]) -> None:
+        """Keep rows, each with the path of its photo; all of them or, after a kill, none.
+
+        Of two rows of one photo the first is kept.
+        """
+        marks = ", ".join("?" * (len(COLUMNS) + 2))
+        with self._file:  # commits, or on an error takes all back
+            self._file.execute("BEGIN")
+            self._file.executemany(
+                f"INSERT OR IGNORE INTO tagged VALUES ({marks})",
+                (
+                    (_key(path), os.fsencode(os.path.abspath(path)), *(row[n] for n in COLUMNS))
+                    for path, row in rows
+                ),
+            )
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, in the order in which they were added."""
+        for _, row in self.photos():
+            yield row
+
+    def photos(self) -> Iterator[tuple[Path, Row]]:
+        """All rows, each with the path of its photo."""
+        found = self._file.execute(f"SELECT path, {', '.join(COLUMNS)} FROM tagged ORDER BY rowid")
+        for path, *values in found:
+            yield (
+                Path(os.fsdecode(path)),
+                {
+                    name: None if value is None else kind(value)
+                    for (name, kind), value in zip(COLUMNS.items(), values, strict=True)
+                },
+            )
+
+    def errors(self, limit: int) -> list[str]:
+        """Why photos could not be read, of the first ones."""
+        found = self._file.execute(
+            "SELECT error FROM tagged WHERE error IS NOT NULL ORDER BY rowid LIMIT ?", (limit,)
+        )
+        return [error for (error,) in found]
+
+    def counts(self) -> Counts:
+        """Of the rows so far."""
+        found = self._file.execute(
+            "SELECT count(*), coalesce(sum(error IS NULL), 0), coalesce(sum(known), 0) FROM tagged"
+        )
+        return Counts(*found.fetchone())
+
+    def write_table(self) -> None:
+        """Write OUT, in the order of the rows."""
+        write_table(self.out, self.rows())
+
+    def finish(self) -> None:
+        """Delete the work file: OUT holds all of it."""
+        self._delete()
+
+    def _delete(self) -> None:
+        self._file.close()
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+    def __enter__(self) -> "WorkFile":
+        """The work file itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it; what was added stays for the next run, nothing is kept of an empty one."""
+        if self.path.exists() and self.counts().photos == 0:
+            self._delete()
+        self._file.close()
+
+
+def _key(path: str) -> bytes:
+    """Sixteen bytes that stand for a file, whatever name and links lead to it."""
+    with_links = path if "\0" in path else os.path.realpath(path)
+    return hashlib.blake2b(printable(with_links).encode(), digest_size=16).digest()
