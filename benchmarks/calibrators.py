@@ -25,10 +25,10 @@ from train.calibration import calibrate, fit_calibration
 from train.checkpoint import load_checkpoint
 from train.config import config_from_dict
 from train.data import PhotoDataset, Split
-from train.export import eager_outputs
 from train.metrics import expected_calibration_error
 from train.network import build_preprocess, build_trained
 from train.transforms import build_eval_transform
+from train.trust import eager_outputs
 
 REPEATS, FOLDS = 5, 5
 SHARES = np.linspace(0, 0.05, 26)

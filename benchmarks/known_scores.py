@@ -2,13 +2,14 @@
 
 python benchmarks/known_scores.py --run RUN --outside DIR [--test DIR/test] [--left-out DIR]
 
-Prints the AUROC and the false positive rate at 95 % true positives of six scores: the largest
+Prints the AUROC and the false positive rate at 95 % true positives of eight scores: the largest
 probability and logit, the energy (Liu et al. 2020), the distance to the 5th nearest training photo
-(Sun et al. 2022), ViM (Wang et al. 2022), and the score of this project, which half A of the
-outside photos taught (outlier exposure). The first column, validation photos against half A, is
-what decided; the taught score's figure there is cross-validated. Then test photos against half B,
-and against photos of landmarks that the network was never shown (--left-out). At the end, how many
-drawn, blank, noisy, screenshot and text images the model file takes for known landmarks.
+(Sun et al. 2022), ViM (Wang et al. 2022), the cosine to the nearest of 3 prototypes a class, the
+score of this project, which half A of the outside photos taught (outlier exposure), and the same
+with little restraint. Validation photos against half A, and against training photos of landmarks
+that the network was never shown (--left-out, its train/), are what decided; the taught scores'
+figures there are cross-validated. Then test photos against half B and against --left-out's test/.
+At the end, how many drawn, blank, noisy, screenshot and text images count as known landmarks.
 """
 
 import json
@@ -28,17 +29,25 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywh
 
 from models.photos import PHOTO_EXTENSIONS
 from models.predictor import Predictor
-from train.cache import decode_photos
+from train.calibration import calibrate, fit_calibration
 from train.checkpoint import load_checkpoint
 from train.config import config_from_dict
-from train.data import PhotoDataset, Split
+from train.data import Split
 from train.drawn import LANDMARKS, draw_photo
-from train.export import eager_outputs
-from train.known import ACCEPTED, KnownScore, detection_figures, find_outside, fit_known
+from train.known import (
+    ACCEPTED,
+    KnownFit,
+    describe,
+    detection_figures,
+    find_outside,
+    find_prototypes,
+    fit_known,
+)
 from train.network import build_preprocess, build_trained
-from train.transforms import build_eval_transform
+from train.trust import build_finder, decode_folder
 
 NEIGHBOUR, SUBSPACE, IMAGES = 5, 256, 100
+FREE = 0.03
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class ScoresConfig:
     test: Path | None = None
     """Photos of known landmarks to report on."""
     left_out: Path | None = None
-    """Photos of landmarks that the run was not trained on."""
+    """Data folder (train/, test/) of landmarks that the run was not trained on."""
     hidden: Path | None = None
     """A list of file names: outside photos that do show a known landmark, also reported without."""
     seed: int = 0
@@ -91,14 +100,6 @@ def virtual_logit(train: Found) -> Callable[[Found], Tensor]:
 
     factor = train.logits.amax(1).mean() / distance(train).mean()
     return lambda found: energy(found) - factor * distance(found)
-
-
-def taught(score: KnownScore) -> Callable[[Found], Tensor]:
-    """What the model file computes."""
-    weights = torch.tensor(score.weights)
-    return lambda found: (
-        score.scale * found.logits.amax(1) + normalize(found.features, dim=1) @ weights + score.bias
-    )
 
 
 def draw_images(kind: str, rng: np.random.Generator) -> Image.Image:
@@ -145,13 +146,10 @@ def main(config: ScoresConfig) -> None:
     weights = load_checkpoint(run / "checkpoints" / "best.pt")["model"]
     model = build_trained(settings, len(split.class_names), weights)
     preprocess = build_preprocess(settings, model)
-    transform = build_eval_transform(preprocess)
+    find = build_finder(model, preprocess, config.seed)
 
     def look(root: Path, paths: list[Path]) -> Found:
-        names = [path.relative_to(root).as_posix() for path in paths]
-        cache = decode_photos(root, names, preprocess.resize_px, settings.cache_dir)
-        labels = np.zeros(len(cache.paths), dtype=np.int64)
-        logits, features = eager_outputs(model, PhotoDataset(cache, labels, transform, 0))
+        logits, features = find(decode_folder(settings, preprocess, root, paths))
         return Found(features, logits)
 
     def photos(folder: Path) -> list[Path]:
@@ -161,39 +159,64 @@ def main(config: ScoresConfig) -> None:
     train, val = (look(root, [root / name for name in part]) for part in (split.train, split.val))
     halves = {half: find_outside(config.outside, half) for half in "AB"}
     a, b = (look(config.outside, paths) for paths in halves.values())
-    fit = fit_known(val.features, val.logits, (a.features, a.logits), config.seed)
-    own = taught(fit.score)
+    calibration = fit_calibration(val.logits, torch.from_numpy(split.labels(split.val)))
+    prototypes = find_prototypes(train.features, torch.from_numpy(split.labels(split.train)))
+
+    def described(found: Found) -> Tensor:
+        return describe(found.features, calibrate(found.logits, calibration), prototypes)
+
+    def taught(found: Found, fit: KnownFit) -> Tensor:
+        columns, score = described(found), fit.score
+        scalars = score.certainty * columns[:, -2] + score.similarity * columns[:, -1]
+        return columns[:, :-2] @ score.weights + scalars + score.bias
+
+    fit = fit_known(described(val), prototypes, described(a), config.seed)
+    free = fit_known(described(val), prototypes, described(a), config.seed, FREE)
     scores: dict[str, Callable[[Found], Tensor]] = {
-        "largest probability": lambda found: found.logits.softmax(1).amax(1),
+        "largest probability": lambda found: calibrate(found.logits, calibration).amax(1),
         "largest logit": lambda found: found.logits.amax(1),
         "energy": energy,
         "nearest neighbours": neighbours(train),
         "ViM": virtual_logit(train),
-        "taught by half A": own,
+        "nearest prototype": lambda found: described(found)[:, -1],
+        "taught by half A": lambda found: taught(found, fit),
+        "taught freely": lambda found: taught(found, free),
     }
+    fits = {"taught by half A": fit, "taught freely": free}
     columns = {"validation / half A": (val, a)}
+    if config.left_out is not None:
+        columns["validation / left out"] = (
+            val,
+            look(config.left_out, photos(config.left_out / "train")),
+        )
     if config.test is not None:
         test = look(config.test, photos(config.test))
         columns["test / half B"] = test, b
         if config.hidden is not None:
             names = set(config.hidden.read_text(encoding="utf-8").split())
             keep = torch.tensor([path.name not in names for path in halves["B"]])
-            columns["test / half B without hidden"] = (
-                test, Found(b.features[keep], b.logits[keep])
-            )  # fmt: skip
+            without = Found(b.features[keep], b.logits[keep])
+            columns["test / half B without hidden"] = test, without
         if config.left_out is not None:
-            columns["test / left out"] = test, look(config.left_out, photos(config.left_out))
+            columns["test / left out"] = (
+                test,
+                look(config.left_out, photos(config.left_out / "test")),
+            )
     print(f"{run.name}; AUROC and false positive rate at 95 %; seed {config.seed}")
     for column, (known, other) in columns.items():
         print(f"{column}: {len(known.logits)} against {len(other.logits)} photos")
         for name, score in scores.items():
             figures = detection_figures(score(known), score(other))
-            if score is own and known is val:
-                figures = fit.figures
+            if name in fits and known is val:  # else they would be judged by what taught them
+                fitted = fits[name]
+                figures = fitted.figures
+                if other is not a:
+                    figures = detection_figures(fitted.held_out, taught(other, fitted))
             print(f"  {name:20s} {figures['auroc']:.3f}  {figures['fpr95']:.1%}")
-        if known is not val:
-            passed, wrong = ((own(each) >= fit.threshold).float().mean() for each in (known, other))
-            print(f"  threshold: {passed:.1%} of the known pass, {wrong:.1%} of the others")
+        passed, wrong = (
+            (taught(each, fit) >= fit.threshold).float().mean() for each in (known, other)
+        )
+        print(f"  threshold: {passed:.1%} of the known pass, {wrong:.1%} of the others")
     predictor = Predictor.load(run / "model.pt")
     rng = np.random.default_rng(config.seed)
     for kind in ("drawn", "blank", "noise", "screenshot", "text"):

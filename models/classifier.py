@@ -41,20 +41,30 @@ def temperatures(logits: Tensor, calibration: Calibration) -> Tensor:
 class KnownScore:
     """How a photo's score of showing a known landmark is made of what the network finds in it.
 
-    ``scale * largest logit + weights . direction + bias``. The largest logit alone, which is the
-    default, needs no photos of anything else (Hendrycks et al. 2022). The direction is that of the
-    last features, averaged over the photo and divided by their length; photos of other things
-    teach its weights (outlier exposure, Hendrycks et al. 2019; train.known).
+    ``certainty * log-odds + similarity * nearest + weights . direction + bias``: the log-odds of
+    the largest calibrated probability; the cosine between the photo's features and the nearest
+    prototype, which the training photos of a class gave; and the direction of the features. What
+    the parts count for is learned from photos of other things (train.known).
 
     Attributes:
-        scale: Of the largest logit.
-        weights: C numbers, or none for zeros.
+        certainty: Of the log-odds; alone, the default, it needs nothing else.
+        similarity: Of the cosine to the nearest prototype.
+        prototypes: (P, C) float32 of length 1 each; none leaves the cosine out.
+        weights: (C,) float32; none leaves the direction out.
         bias: Added last.
     """
 
-    scale: float = 1.0
-    weights: tuple[float, ...] = ()
+    certainty: float = 1.0
+    similarity: float = 0.0
+    prototypes: Tensor | None = None
+    weights: Tensor | None = None
     bias: float = 0.0
+
+
+def log_odds(probabilities: Tensor) -> Tensor:
+    """(B, K) probabilities -> (B,), of the largest against all others together; at most 14."""
+    largest = probabilities.amax(1)
+    return largest.clamp(min=1e-6).log() - (1 - largest).clamp(min=1e-6).log()
 
 
 def feature_layout(network: nn.Module, features: object) -> str:
@@ -103,9 +113,8 @@ class PhotoClassifier(nn.Module):
     class_names: list[str]
     mean: Tensor
     std: Tensor
-    known_scale: Tensor
+    prototypes: Tensor
     known_weights: Tensor
-    known_bias: Tensor
 
     def __init__(
         self,
@@ -134,9 +143,11 @@ class PhotoClassifier(nn.Module):
         self.temperature = float(calibration.temperature)
         self.spread = float(calibration.spread)
         self.exponent = float(calibration.exponent)
-        self.register_buffer("known_scale", torch.tensor(float(known.scale)))
-        self.register_buffer("known_weights", torch.tensor(known.weights, dtype=torch.float32))
-        self.register_buffer("known_bias", torch.tensor(float(known.bias)))
+        self.certainty, self.similarity = float(known.certainty), float(known.similarity)
+        self.known_bias = float(known.bias)
+        none = torch.zeros(0)
+        self.register_buffer("prototypes", none if known.prototypes is None else known.prototypes)
+        self.register_buffer("known_weights", none if known.weights is None else known.weights)
 
     def squares(self, images: Tensor) -> Tensor:
         """(3, H, W) or (B, 3, H, W) uint8 RGB -> (B, 3, S, S) float32, what the network sees."""
@@ -158,14 +169,17 @@ class PhotoClassifier(nn.Module):
         spreads = logits.std(dim=1, keepdim=True, correction=0).clamp(min=1e-3) / self.spread
         return torch.softmax(logits / (self.temperature * spreads**self.exponent), dim=1)
 
-    def score(self, features: Tensor, logits: Tensor) -> Tensor:
-        """(B,) float32, the known score of features and their logits."""
-        scores = self.known_scale * logits.amax(1) + self.known_bias
-        if len(self.known_weights) == 0:
-            return scores
+    def score(self, features: Tensor, probabilities: Tensor) -> Tensor:
+        """(B,) float32, the known score of features and calibrated probabilities."""
+        scores = self.certainty * log_odds(probabilities) + self.known_bias
         pooled = pool_features(features, self.layout, self.prefix)
         directions = normalize(pooled.to(torch.float32), dim=1)
-        return scores + (directions * self.known_weights).sum(1)
+        if len(self.prototypes) > 0:
+            nearest = torch.matmul(directions, self.prototypes.t()).amax(1)
+            scores = scores + self.similarity * nearest
+        if len(self.known_weights) > 0:
+            scores = scores + torch.matmul(directions, self.known_weights)
+        return scores
 
     def local_logits(self, features: Tensor) -> Tensor:
         """What the head says of each place alone, (B, K, h, w).
@@ -228,7 +242,8 @@ class PhotoClassifier(nn.Module):
             known_threshold is the value that 95 % of validation photos reach.
         """
         features = self.network.forward_features(self.squares(images))
-        return self.score(features, self.network.forward_head(features).to(torch.float32))
+        logits = self.network.forward_head(features).to(torch.float32)
+        return self.score(features, self.calibrate(logits))
 
     def explain(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Which parts of a photo speak for its most likely classes.
@@ -259,10 +274,11 @@ class PhotoClassifier(nn.Module):
         features = self.network.forward_features(self.squares(images))
         logits = self.network.forward_head(features).to(torch.float32)
         classes = logits.topk(min(count, logits.shape[1]), dim=1).indices
+        probabilities = self.calibrate(logits)
         return (
-            self.calibrate(logits),
+            probabilities,
             logits,
-            self.score(features, logits),
+            self.score(features, probabilities),
             self.evidence(features, classes),
             classes,
         )

@@ -8,10 +8,11 @@ from tqdm import tqdm
 
 from models.embed import embed
 from models.found_photos import NamedNothing
-from models.journal import ChangeError, Journal, Outcome, undo
+from models.journal import Journal, Outcome, undo
 from models.photo_tags import PhotoTags
 from models.predictor import Predictor
 from models.sidecar import write_sidecar
+from models.swap import ChangeError
 from models.table import Row, one_line
 from models.work_file import WorkFile
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 from tqdm import tqdm
 
+from models.exiftool import ExiftoolError, check_exiftool
 from models.found_photos import NamedNothing, check_names, find_photos
 from models.table import TableError, check_format, one_line
 from models.workers import WorkerError, cores, tag_photos, warm_up
@@ -65,7 +66,7 @@ def check_config(config: TagConfig) -> None:
     """Refuse what would fail after hours.
 
     Raises:
-        UsageError: And TableError, NamedNothing: in one line what to change.
+        UsageError: And TableError, NamedNothing, ExiftoolError: in one line what to change.
     """
     if config.undo is not None:
         if config.photos or config.out:
@@ -88,12 +89,7 @@ def check_config(config: TagConfig) -> None:
         raise UsageError("--dry-run and --overwrite-gps need --write sidecar or --write embed")
     check_names(config.photos)
     if config.write == "embed":
-        from models.embed import EmbedError, check_exiftool
-
-        try:
-            check_exiftool()
-        except EmbedError as error:
-            raise UsageError(str(error)) from error
+        check_exiftool()
 
 
 def tag(config: TagConfig) -> int:
@@ -180,7 +176,7 @@ def main(config: TagConfig) -> int:
         if config.ray is None:
             warm_up()
         return tag(config)
-    except (UsageError, NamedNothing, TableError) as error:
+    except (UsageError, NamedNothing, TableError, ExiftoolError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (WorkerError, OSError, sqlite3.Error) as error:

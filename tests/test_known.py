@@ -6,12 +6,14 @@ import pytest
 import torch
 from conftest import draw_landmark
 
-from models.classifier import Calibration, temperatures
+from models.classifier import Calibration, log_odds, temperatures
 from train.calibration import calibrate, fit_calibration
 from train.known import (
     KnownFit,
+    describe,
     detection_figures,
     find_outside,
+    find_prototypes,
     fit_known,
     measure_known,
 )
@@ -96,42 +98,71 @@ def test_detection_figures_of_known_cases() -> None:
     assert detection_figures(other + 1000, other)["fpr95"] == 0
 
 
-def draw_photos(count: int, seed: int, known: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features and logits; others differ in a direction of the features and in their logits."""
+def draw_photos(
+    count: int, seed: int, known: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Features, probabilities and labels of 5 classes; others lie between all of them."""
     generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 5, (count,), generator=generator)
     features = torch.rand(count, 16, generator=generator)
-    features[:, 0] += 0.0 if known else 0.8
+    features[:, 8] += 0.0 if known else 1.0
     logits = torch.randn(count, 5, generator=generator)
-    logits[:, 0] += 1.5 if known else 0.0
-    return features, logits
+    if known:
+        features[torch.arange(count), labels] += 0.5
+        logits[torch.arange(count), labels] += 1.0
+    return features, logits.softmax(1), labels
 
 
-def scores(found: KnownFit, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    direction = torch.nn.functional.normalize(features, dim=1)
-    taught = direction @ torch.tensor(found.score.weights) if found.score.weights else 0
-    return found.score.scale * logits.amax(1) + taught + found.score.bias
+def scores(fit: KnownFit, columns: torch.Tensor) -> torch.Tensor:
+    """What the model file computes, from what describe gives."""
+    own = fit.score
+    taught = columns[:, :-2] @ own.weights if own.weights is not None else 0
+    return own.certainty * columns[:, -2] + own.similarity * columns[:, -1] + taught + own.bias
 
 
 def test_outside_photos_teach_the_score() -> None:
-    inside, outside = draw_photos(1000, 0, known=True), draw_photos(1000, 1, known=False)
-    plain, taught = fit_known(*inside), fit_known(*inside, outside)
-    assert plain.figures == {}
-    assert plain.score.weights == ()
-    fresh, strange = draw_photos(2000, 2, known=True), draw_photos(2000, 3, known=False)
-    aurocs = {
-        name: detection_figures(scores(found, *fresh), scores(found, *strange))["auroc"]
-        for name, found in (("plain", plain), ("taught", taught))
+    features, _, labels = draw_photos(500, 9, known=True)
+    prototypes = find_prototypes(features, labels)
+    assert prototypes.shape == (15, 16)
+    assert torch.allclose(prototypes.norm(dim=1), torch.ones(15))
+
+    def columns(seed: int, known: bool) -> torch.Tensor:
+        features, probabilities, _ = draw_photos(1000, seed, known)
+        return describe(features, probabilities, prototypes)
+
+    inside, outside = columns(0, True), columns(1, False)
+    fits = {
+        "plain": fit_known(inside, prototypes),
+        "taught": fit_known(inside, prototypes, outside),
     }
-    assert aurocs["taught"] > aurocs["plain"] + 0.05
-    assert taught.figures["auroc"] == pytest.approx(aurocs["taught"], abs=0.03)
-    for found in (plain, taught):
-        passed = (scores(found, *fresh) >= found.threshold).float().mean().item()
+    assert fits["plain"].figures == {}
+    assert fits["plain"].score.weights is None
+    fresh, strange = columns(2, True), columns(3, False)
+    aurocs = {
+        name: detection_figures(scores(fit, fresh), scores(fit, strange))["auroc"]
+        for name, fit in fits.items()
+    }
+    assert aurocs["plain"] > 0.7
+    assert aurocs["taught"] > aurocs["plain"] + 0.03
+    assert fits["taught"].figures["auroc"] == pytest.approx(aurocs["taught"], abs=0.03)
+    for fit in fits.values():
+        passed = (scores(fit, fresh) >= fit.threshold).float().mean().item()
         assert passed == pytest.approx(0.95, abs=0.03)
+    few = fit_known(inside, prototypes, outside[:19])
+    assert (few.figures, few.threshold) == ({}, fits["plain"].threshold)
 
 
-def test_few_outside_photos_teach_nothing() -> None:
-    inside, outside = draw_photos(300, 0, known=True), draw_photos(19, 1, known=False)
-    assert fit_known(*inside, outside) == fit_known(*inside)
+def test_prototypes_of_few_or_equal_photos() -> None:
+    features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    found = find_prototypes(features, torch.tensor([0, 0, 0, 0, 1]))
+    assert found.shape[1] == 2
+    assert torch.isfinite(found).all()
+    assert {tuple(row) for row in found.round().tolist()} == {(1.0, 0.0), (0.0, 1.0)}
+
+
+def test_log_odds_are_finite() -> None:
+    odds = log_odds(torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.25, 0.75]]))
+    assert odds.tolist() == pytest.approx([13.8155, 0.0, 1.0986], abs=1e-3)
 
 
 def test_what_a_threshold_is_worth() -> None:

@@ -8,12 +8,13 @@ SOURCES = [ROOT / "demo.py", *sorted(ROOT.glob("models/*.py")), *sorted(ROOT.glo
 # Lower may not import higher. Modules of train/ not named here are command lines, on top.
 PARTS = {
     "train.config": 1, "train.cache": 1, "train.candidates": 1, "train.checkpoint": 1,
-    "train.metrics": 1, "train.calibration": 1, "train.known": 1, "train.plots": 1, "train.stop": 1, "train.transforms": 1,
+    "train.metrics": 1, "train.calibration": 1, "train.known": 1, "train.plots": 1,
+    "train.stop": 1, "train.transforms": 1,
     "train.card": 2, "train.data": 2, "train.device": 2, "train.phases": 2,
     "train.predictions": 2, "train.sweep_file": 2, "train.split": 3, "train.duplicates": 1,
     "train.sources": 4, "train.scan": 3, "train.judge": 4, "train.label_noise": 1,
     "train.report": 4, "train.engine": 3, "train.network": 3,
-    "train.export": 5, "train.tracking": 5, "train.run": 6,
+    "train.trust": 4, "train.export": 5, "train.tracking": 5, "train.run": 6,
     "train.pretraining": 4, "train.unlabelled": 5,
     "train.cost": 1, "train.front": 1, "train.contender": 2, "train.choice": 3,
     "train.finished": 3,

@@ -137,7 +137,10 @@ def test_adaptive_temperature_is_that_of_the_fit(tmp_path: Path) -> None:
 
 
 def test_known_score_is_what_was_fitted(tmp_path: Path) -> None:
-    network, known = build_network().eval(), KnownScore(2.0, tuple(range(8)), -3.0)
+    generator = torch.Generator().manual_seed(0)
+    prototypes = torch.nn.functional.normalize(torch.rand(5, 8, generator=generator), dim=1)
+    known = KnownScore(2.0, 0.7, prototypes, torch.arange(8.0), -3.0)
+    network = build_network().eval()
     manifest = {"known_threshold": 0.0}
     path = save_model(tmp_path / "m.pt", network, PREPROCESS, CLASSES, manifest, known=known)
     predictor = Predictor.load(path)
@@ -145,9 +148,10 @@ def test_known_score_is_what_was_fitted(tmp_path: Path) -> None:
     classifier = PhotoClassifier(network, PREPROCESS, CLASSES).eval()
     with torch.no_grad():
         features = network.forward_features(classifier.squares(images))
-        logits = network.forward_head(features)
+        largest = network.forward_head(features).softmax(1).amax(1)
         direction = torch.nn.functional.normalize(features.mean((2, 3)), dim=1)
-        expected = 2 * logits.amax(1) + direction @ torch.arange(8.0) - 3
+        nearest = (direction @ prototypes.T).amax(1)
+        expected = 2 * torch.logit(largest) + 0.7 * nearest + direction @ torch.arange(8.0) - 3
         scores = predictor.module.known_score(images)
     torch.testing.assert_close(scores, expected)
     assert predictor.module.known_score(images[0]).shape == (1,)

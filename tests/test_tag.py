@@ -19,6 +19,7 @@ from conftest import ROOT, STARTED, draw_landmark
 
 from models import workers
 from models.found_photos import find_photos
+from models.position import read_position
 from models.predictor import Predictor, rewrite_manifest
 from models.table import COLUMNS, FORMATS, Row, read_table
 from models.tag import TagConfig, main
@@ -404,20 +405,29 @@ def test_memory_is_steady_over_100_000_photos(model: Path, tmp_path: Path) -> No
     steady(model, tmp_path, tmp_path / "tags.csv", 100_000)
 
 
-def test_places_are_written_beside_known_photos_and_taken_back(
-    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+@pytest.mark.parametrize("how", ["sidecar", "embed"])
+def test_places_are_listed_written_and_taken_back(
+    how: str, model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder, out = shutil.copytree(photos, tmp_path / "photos"), tmp_path / "tags.csv"
-    assert run(model, out, folder, write="sidecar", dry_run=True) == 0
-    assert "0 photos and 4 sidecars; 0 left alone" in capsys.readouterr().out
-    assert not list(folder.rglob("*.xmp"))
-    assert run(model, out, folder, write="sidecar") == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    count = "4 photos and 0 sidecars" if how == "embed" else "0 photos and 4 sidecars"
+    assert run(model, out, folder, write=how, dry_run=True) == 0
+    assert f"places would go into {count}; 0 left alone" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+    assert run(model, out, folder, write=how) == 0
     shown = capsys.readouterr().out
+    assert f"places went into {count}; 0 left alone" in shown
     assert f"--undo {out}.journal" in shown
-    known = {row["photo"] for row in read_table(out) if row["known"]}
-    assert {path.as_posix() for path in folder.rglob("*.xmp")} == {f"{path}.xmp" for path in known}
+    known = [Path(row["photo"]) for row in read_table(out) if row["known"]]
     assert len(known) == 4
-    assert "Tour Rouge" in Path(f"{known.pop()}.xmp").read_text(encoding="utf-8")
+    for path in before:
+        assert (b"Tour Rouge" in path.read_bytes()) == (how == "embed" and path in known)
+        sidecar = path.with_name(f"{path.name}.xmp")
+        assert sidecar.exists() == (how == "sidecar" and path in known)
+    if how == "embed":
+        position = read_position(known[0])
+        assert (position.latitude, position.longitude) == pytest.approx((48.8584, 2.2945))
     assert run(model, None, undo=Path(f"{out}.journal")) == 0
     assert "4 files are as they were" in capsys.readouterr().out
-    assert not list(folder.rglob("*.xmp"))
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before

@@ -14,6 +14,7 @@ from conftest import draw_landmark, read_records, tiny
 
 import train.export
 import train.known
+import train.trust
 from models.predictor import Predictor
 from train.config import ScratchConfig, TransferConfig
 from train.engine import Trainer
@@ -269,13 +270,13 @@ def test_export_fails_when_the_file_scores_differently(
     run_dir = tmp_path / "run"
     shutil.copytree(finished_run, run_dir)
     (run_dir / "model.pt").unlink()
-    right = train.export.eager_outputs
+    right = train.trust.eager_outputs
 
     def wrong(*parts: object) -> tuple:
         logits, features = right(*parts)
         return -logits, features
 
-    monkeypatch.setattr(train.export, "eager_outputs", wrong)
+    monkeypatch.setattr(train.trust, "eager_outputs", wrong)
     with pytest.raises(ParityError, match="disagrees"):
         export_run(run_dir)
     assert not (run_dir / "model.pt").exists()

@@ -10,30 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import tyro
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from models.autoencoder import INIT_FILE
-from models.classifier import feature_layout, pool_features
 from models.landmarks import find_places
 from models.predictor import FORMAT_VERSION, Predictor, file_digest, save_model
-from models.preprocess import Preprocess
 from train.cache import decode_photos
-from train.calibration import fit_calibration
 from train.card import write_card
 from train.checkpoint import load_checkpoint, write_text
-from train.config import TrainConfig, config_from_dict
-from train.data import DataError, PhotoDataset, Split
+from train.config import config_from_dict
+from train.data import DataError, Split
 from train.evaluation_plots import plot_reliability
-from train.known import KnownFit, find_outside, fit_known
 from train.network import build_preprocess, build_trained
 from train.plots import plot_confusion
 from train.predictions import Predictions
 from train.summary import summarise
-from train.transforms import build_eval_transform
+from train.trust import learn_trust
 
 # A model file travels: no folder of the machine that made it, nothing about its W&B run.
 PRIVATE = (
@@ -81,51 +76,6 @@ class Parity:
                 f"photos: top-1 {self.eager_top1:.4f} against {self.file_top1:.4f}, "
                 f"{self.flips} best labels differ ({allowed} allowed). Nothing was exported"
             )
-
-
-@torch.inference_mode()
-def eager_outputs(model: nn.Module, dataset: PhotoDataset) -> tuple[Tensor, Tensor]:
-    """What the training-side pipeline finds, in fp32 on the CPU.
-
-    Returns:
-        (N, K) float32 logits, and (N, C) float32 features averaged over each photo.
-    """
-    model = model.to("cpu", torch.float32).eval()
-    prefix = getattr(model, "num_prefix_tokens", 0)
-    logits, pooled = [], []
-    for first in tqdm(range(0, len(dataset), 32), "eager", unit="batch", leave=False):
-        photos = range(first, min(first + 32, len(dataset)))
-        images = torch.stack([dataset[(0, photo)]["images"] for photo in photos])
-        features = model.forward_features(images)
-        logits.append(model.forward_head(features))
-        pooled.append(pool_features(features, feature_layout(model, features), prefix))
-    return torch.cat(logits), torch.cat(pooled)
-
-
-def learn_known(
-    model: nn.Module, preprocess: Preprocess, config: TrainConfig, logits: Tensor, features: Tensor
-) -> KnownFit:
-    """The score of known landmarks, from validation photos and half A of the outside photos.
-
-    Args:
-        model: The trained network.
-        preprocess: What it sees.
-        config: Of the run; its outside photos, if any.
-        logits: (N, K) float32 of the validation photos.
-        features: (N, C) float32 of the same.
-
-    Raises:
-        ValueError: There are no photos in the outside folder.
-    """
-    if config.outside is None:
-        return fit_known(features, logits)
-    photos = find_outside(config.outside, "A")
-    names = [photo.relative_to(config.outside).as_posix() for photo in photos]
-    cache = decode_photos(config.outside, names, preprocess.resize_px, config.cache_dir)
-    labels = np.zeros(len(cache.paths), dtype=np.int64)  # of no meaning here
-    transform = build_eval_transform(preprocess)
-    outside = eager_outputs(model, PhotoDataset(cache, labels, transform, config.seed))
-    return fit_known(features, logits, (outside[1], outside[0]))
 
 
 def measure_parity(
@@ -179,13 +129,10 @@ def export_run(run_dir: Path, outside: Path | None = None) -> tuple[Parity, Pred
     root = Path(split.root)
     left_out = json.loads((run_dir / "left_out.json").read_text(encoding="utf-8"))
     paths = [*split.train, *split.val, *left_out]
-    cache = decode_photos(root, paths, preprocess.resize_px, config.cache_dir).subset(split.val)
-    transform = build_eval_transform(preprocess)
-    dataset = PhotoDataset(cache, split.labels(split.val), transform, config.seed)
-    logits, features = eager_outputs(model, dataset)
-    labels = torch.from_numpy(dataset.labels)
-    calibration = fit_calibration(logits, labels)
-    known = learn_known(model, preprocess, config, logits, features)
+    whole = decode_photos(root, paths, preprocess.resize_px, config.cache_dir)
+    cache = whole.subset(split.val)
+    trust = learn_trust(model, preprocess, config, split, whole)
+    logits, labels, known = trust.logits, torch.from_numpy(split.labels(split.val)), trust.known
     places = find_places(split.class_names, config.data)
 
     encoder = run_dir / INIT_FILE
@@ -193,7 +140,7 @@ def export_run(run_dir: Path, outside: Path | None = None) -> tuple[Parity, Pred
     manifest = {
         "name": run_dir.name,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "metrics": {"val/photos": len(dataset)},
+        "metrics": {"val/photos": len(cache.paths)},
         "places": {name: place.to_dict() for name, place in places.items()},
         "known_threshold": known.threshold,
         "known": known.figures,
@@ -215,7 +162,7 @@ def export_run(run_dir: Path, outside: Path | None = None) -> tuple[Parity, Pred
     partial = run_dir / "model.partial.pt"
     parts = (model, preprocess, split.class_names)
     try:
-        save_model(partial, *parts, manifest, calibration, known.score)
+        save_model(partial, *parts, manifest, trust.calibration, known.score)
         predictor = Predictor.load(partial)
         photos = [root / path for path in cache.paths]
         parity, probabilities = measure_parity(logits, labels, predictor, photos)
@@ -226,7 +173,7 @@ def export_run(run_dir: Path, outside: Path | None = None) -> tuple[Parity, Pred
             eager_top1=parity.eager_top1,
             flips=parity.flips,
         )
-        save_model(run_dir / "model.pt", *parts, manifest, calibration, known.score)
+        save_model(run_dir / "model.pt", *parts, manifest, trust.calibration, known.score)
     finally:
         for leftover in (partial, partial.with_suffix(".pt2")):
             leftover.unlink(missing_ok=True)
