@@ -4,7 +4,7 @@ python benchmarks/known_scores.py --run RUN --outside DIR [--test DIR/test] [--l
 
 Prints the AUROC and the false positive rate at 95 % true positives of eight scores: the largest
 probability and logit, the energy (Liu et al. 2020), the distance to the 5th nearest training photo
-(Sun et al. 2022), ViM (Wang et al. 2022), the cosine to the nearest of 3 prototypes a class, the
+(Sun et al. 2022), ViM (Wang et al. 2022), the cosine to the nearest of 2 prototypes a class, the
 score of this project, which half A of the outside photos taught (outlier exposure), and the same
 with little restraint. Validation photos against half A, and against training photos of landmarks
 that the network was never shown (--left-out, its train/), are what decided; the taught scores'

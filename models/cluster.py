@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 PHOTOS_AT_ONCE = 64
-PATHS_A_LIST = 10_000
+PATHS_A_LIST = 1_000
 ROWS_A_FILE = 5_000
 # A batch that was begun this often and never ended holds a photo that kills its worker.
 TRIES = 3
@@ -128,7 +128,6 @@ def _map(lists: Path, rows: Path, workers: int, arguments: tuple[Any, ...]) -> N
     # Restarts of workers and repetitions of what they had are without limit by default.
     (
         ray.data.read_parquet(str(lists))
-        .repartition(target_num_rows_per_block=PHOTOS_AT_ONCE)
         .map_batches(
             TagBatch, fn_constructor_args=arguments, batch_size=PHOTOS_AT_ONCE,
             batch_format="pyarrow", compute=ray.data.ActorPoolStrategy(size=workers), num_cpus=1,

@@ -1,9 +1,13 @@
 """What may reach the page: limits on request bodies, no remote files, few wrong passwords.
 
-And what leaves it where its queue is full: a polite word, with a status that clients can tell.
+What leaves it where its queue is full: a polite word, with a status that clients can tell. And how
+long uploads stay.
 """
 
+import asyncio
+import contextlib
 import json
+import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +25,8 @@ MAX_WRONG_IN_ALL = 100
 LOCK_SECONDS = 60
 BUSY = "The page is busy; try again in a moment."
 RETRY_SECONDS = 5
+KEEP_SECONDS = 600
+CLEAN_EVERY_SECONDS = 60
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -32,7 +38,9 @@ class RequestGuard:
 
     Refuses with one plain JSON line: bodies over the limit (413), files that were not uploaded
     (400: Gradio would fetch a URL), and logins from an address with too many wrong ones (429).
-    Says politely that the queue is full (503).
+    Says politely that the queue is full (503). While the application lives, deletes what was
+    uploaded over ten minutes ago: Gradio's own task for that ends for good when an upload comes
+    while it looks through its list.
 
     Args:
         app: The ASGI application behind it.
@@ -47,6 +55,11 @@ class RequestGuard:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with why not."""
+        if scope["type"] == "lifespan":
+            cleaner = asyncio.create_task(self._clean())
+            await self.app(scope, receive, send)
+            cleaner.cancel()
+            return
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
@@ -63,6 +76,11 @@ class RequestGuard:
             await self._login(scope, _replay(body, receive), send)
         else:
             await self.app(scope, _replay(body, receive), _polite(send))
+
+    async def _clean(self) -> None:
+        while True:
+            await asyncio.sleep(CLEAN_EVERY_SECONDS)
+            await asyncio.to_thread(delete_old, self.uploads, KEEP_SECONDS)
 
     def _is_uploaded(self, path: str) -> bool:
         try:
@@ -103,6 +121,20 @@ class RequestGuard:
             await send(message)
 
         await self.app(scope, receive, watch)
+
+
+def delete_old(folder: Path, seconds: float) -> None:
+    """Delete files that have been below a folder for longer, and folders that are left empty."""
+    latest = time.time() - seconds
+    for parent, _, names in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):  # in use, or gone already
+            was_idle = os.stat(parent).st_mtime < latest
+            for name in names:
+                path = os.path.join(parent, name)
+                if os.lstat(path).st_ctime < latest:
+                    os.remove(path)
+            if was_idle and not os.path.samefile(parent, folder):
+                os.rmdir(parent)
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes | None:

@@ -17,7 +17,7 @@ import numpy as np
 from fastapi import FastAPI
 from gradio.components.label import LabelConfidence, LabelData
 
-from models.guard import RequestGuard
+from models.guard import CLEAN_EVERY_SECONDS, KEEP_SECONDS, RequestGuard
 from models.landmarks import Place
 from models.photos import MAX_BYTES, PHOTO_EXTENSIONS, PhotoError, read_photo
 from models.position import read_position
@@ -27,9 +27,8 @@ from models.source import ModelSource, Served
 from models.table import printable, write_table
 from models.tagging import Tagger
 
-KEEP_SECONDS = 600
-CLEAN_EVERY_SECONDS = 60
 MAX_WAITING = 32
+MAX_SESSIONS = 200
 CSS = Path(__file__).with_suffix(".css")
 
 
@@ -156,9 +155,7 @@ def build_page(source: ModelSource) -> gr.Blocks:
         write_table(file, rows)
         return write_answers(rows), str(file)
 
-    with gr.Blocks(
-        title="Landmarks", analytics_enabled=False, delete_cache=(CLEAN_EVERY_SECONDS, KEEP_SECONDS)
-    ) as page:
+    with gr.Blocks(title="Landmarks", analytics_enabled=False) as page:
         gr.Markdown(
             "# Which landmark is this?\nGive a photo of a landmark and see the most likely ones, "
             "best first.",
@@ -222,7 +219,10 @@ def build_page(source: ModelSource) -> gr.Blocks:
                 lambda: describe_service(source.served), None, footer, api_visibility="private",
                 show_progress="hidden", queue=False,
             )  # fmt: skip
-    page.queue(max_size=MAX_WAITING, default_concurrency_limit=2)
+    # Each call over HTTP is a session of Gradio, which keeps 10,000; nothing here has state.
+    page.state_session_capacity = MAX_SESSIONS
+    # Closed: Gradio's direct routes, which pass by the queue and its limits.
+    page.queue(max_size=MAX_WAITING, default_concurrency_limit=2, api_open=False)
     return page
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -19,7 +20,15 @@ from models.workers import WorkerError, cores
 def connected(address: str, workers: int | None) -> Iterator[int]:
     """A cluster that knows this project's code; how many cores it has.
 
-    Nothing is sent to Ray's makers, no dashboard is opened, and logs of a local cluster go with it.
+    Nothing is sent to Ray's makers. A cluster on this machine has no dashboard, lets in nobody
+    else, and leaves no files.
+
+    Args:
+        address: "local", or what ray.init takes.
+        workers: As many cores, and one more, must be there.
+
+    Raises:
+        WorkerError: It cannot be reached, is too small, or fails inside the block.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of its future
@@ -36,6 +45,9 @@ def connected(address: str, workers: int | None) -> Iterator[int]:
         _check_answers(address)
         if address == "local":
             settings["num_cpus"] = (workers or cores()) + 1
+            if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+                # Else Ray would put one into the home folder, for good.
+                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             settings |= {"include_dashboard": False, "_temp_dir": logs}
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
@@ -47,7 +59,12 @@ def connected(address: str, workers: int | None) -> Iterator[int]:
                     f"more machines or ask for at most --workers {found - 1}"
                 )
             yield found
-        except (ray.exceptions.RayError, ConnectionError, ValueError, RuntimeError) as error:
+        except ConnectionError as error:
+            raise WorkerError(
+                f"Ray at {address}: {first_line(error)}; clusters with a token need "
+                "RAY_AUTH_MODE=token and that token here"
+            ) from error
+        except (ray.exceptions.RayError, ValueError, RuntimeError) as error:
             if isinstance(error, WorkerError):
                 raise
             raise WorkerError(f"Ray at {address}: {first_line(error)}") from error

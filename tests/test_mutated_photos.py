@@ -101,9 +101,11 @@ def ask_all(files: list[Mutated], client: httpx.Client) -> Counter[str]:
         assert seconds < MAX_SECONDS, (each.how, seconds)
         assert status == 200 or 400 <= status < 500, (each.how, each.name, status, text)
         assert "Traceback" not in text, (each.how, text)
-        outcome = text.split("\n")[0] if status == 200 else str(status)
+        outcome = str(status)
+        if status == 200:  # the last event; heartbeats come before it
+            outcome, data = text.strip().split("\n\n")[-1].split("\n")
         if outcome == "event: error":  # with our words; of an unforeseen one there are none
-            message = json.loads(text.split("data: ", 1)[1].splitlines()[0])["error"]
+            message = json.loads(data.removeprefix("data: "))["error"]
             check_message(message, "")
             assert "<" not in message
         outcomes[outcome] += 1

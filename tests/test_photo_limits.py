@@ -19,6 +19,7 @@ from models.preprocess import resize_images
 
 SIDE_PX = 64
 STATUS = "/proc/self/status"
+needs_proc = pytest.mark.skipif(not os.path.exists(STATUS), reason="no /proc: no figures of memory")
 pytestmark = pytest.mark.filterwarnings("ignore:Possibly corrupt EXIF:UserWarning")
 
 
@@ -163,12 +164,12 @@ def test_a_format_that_needs_more_memory_says_so(monkeypatch: pytest.MonkeyPatch
             read_photo(encode(draw((300, 200)), format))
 
 
+@needs_proc
 @pytest.mark.parametrize("name", ["large transparent png", "large jpeg of 100 scans"])
 def test_fifty_megapixels_in_little_memory(name: str) -> None:
     data = LARGE[name]()
-    if os.path.exists(STATUS):
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")  # the peak starts anew
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak starts anew
     before, started = memory_mb("VmRSS"), time.process_time()
     assert min(read_photo(data, 256).shape[:2]) == 256
     assert time.process_time() - started < 5
@@ -178,6 +179,24 @@ def test_fifty_megapixels_in_little_memory(name: str) -> None:
 def memory_mb(field: str) -> float:
     with open(STATUS) as file:
         return next(int(line.split()[1]) / 1000 for line in file if line.startswith(field))
+
+
+@needs_proc
+def test_threads_give_the_memory_of_photos_back() -> None:
+    photos = [encode(Image.new("RGB", (2600, 2000)), format) for format in ("WEBP", "PNG")]
+    before, start = memory_mb("VmRSS"), threading.Barrier(8)
+
+    def read() -> None:
+        for photo in photos * 2:
+            start.wait(60)
+            read_photo(photo, SIDE_PX)
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert memory_mb("VmRSS") - before < 100
 
 
 def test_one_large_photo_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,9 @@ import asyncio
 import hashlib
 import http.client
 import json
+import os
+import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,7 +20,7 @@ from bad_photos import encode
 from conftest import ROOT, Page, draw_landmark
 
 import models.guard
-from models.guard import BUSY, LOCK_SECONDS, MAX_WRONG_IN_ALL, RequestGuard
+from models.guard import BUSY, LOCK_SECONDS, MAX_WRONG_IN_ALL, RequestGuard, delete_old
 
 PHOTO = encode(draw_landmark(1, 0), "JPEG")
 # None may be read through the page, wherever in an address it stands.
@@ -204,3 +207,38 @@ def test_doors_that_gradio_keeps_for_developers_are_shut(page: Page) -> None:
                  "/gradio_api/runs", "/docs"):  # fmt: skip
         assert get(page, path)[0] in (400, 401, 403, 404), path
     assert not post(page, "/gradio_api/run/classify", b'{"data": [null]}', **kind)[0] < 400
+
+
+# --- uploads ------------------------------------------------------------------------------------
+
+
+def test_uploads_go_after_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("old/a.jpg", "old/deep/b.jpg", "mixed/c.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(PHOTO)
+    now = time.time()
+    delete_old(tmp_path, 600)
+    assert len(list(tmp_path.rglob("*.jpg"))) == 3
+    monkeypatch.setattr(models.guard.time, "time", lambda: now + 601)
+    delete_old(tmp_path, 600)
+    assert list(tmp_path.rglob("*.jpg")) == []
+    monkeypatch.setattr(models.guard.time, "time", lambda: now + 1300)
+    (tmp_path / "new").mkdir()
+    os.utime(tmp_path / "new", (now + 1290, now + 1290))
+    delete_old(tmp_path, 600)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_uploads_are_looked_through_while_the_page_lives(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looked = threading.Event()
+    monkeypatch.setattr(models.guard, "CLEAN_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(models.guard, "delete_old", lambda *_: looked.set())
+
+    async def app(scope: dict[str, Any], receive: Callable, send: Callable) -> None:
+        await asyncio.to_thread(looked.wait, 10)
+
+    asyncio.run(RequestGuard(app, tmp_path)({"type": "lifespan"}, None, None))
+    assert looked.is_set()

@@ -15,8 +15,11 @@ from models.photos import PHOTO_EXTENSIONS
 
 ACCEPTED = 0.95
 """Part of the photos of known landmarks that the threshold lets through."""
-PROTOTYPES, PROTOTYPE_PHOTOS = 3, 60
+PROTOTYPES, PROTOTYPE_PHOTOS = 2, 100
 """Per class; and from how many of its training photos, at most."""
+MIN_SHARE = 0.2
+"""Of a class's photos that a prototype stands for: a few odd ones, such as drawings, get none, else
+screenshots pass for landmarks."""
 MIN_PHOTOS = 20
 FOLDS = 5
 # With less restraint the direction learns how these outside photos look, and is worse on landmarks
@@ -110,7 +113,7 @@ def measure_known(
 
 
 def find_prototypes(features: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
-    """What the photos of each class look like to the network: the centres of three clusters.
+    """What the photos of each class look like to the network: the centres of two clusters.
 
     Args:
         features: (B, C) float32 of training photos, averaged over each photo.
@@ -118,7 +121,7 @@ def find_prototypes(features: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
         seed: Of the clustering.
 
     Returns:
-        (P, C) float32 of length 1 each, three a class where it has as many photos.
+        (P, C) float32 of length 1 each, one or two a class.
     """
     from sklearn.cluster import KMeans
 
@@ -128,7 +131,10 @@ def find_prototypes(features: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
         clusters = KMeans(min(PROTOTYPES, len(photos)), n_init=3, random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # copies of one photo
-            found.append(torch.from_numpy(clusters.fit(photos).cluster_centers_))
+            clusters.fit(photos)
+        counts = np.bincount(clusters.labels_, minlength=clusters.n_clusters)
+        kept = clusters.cluster_centers_[counts >= MIN_SHARE * len(photos)]
+        found.append(torch.from_numpy(kept))
     return normalize(torch.cat(found).float(), dim=1)
 
 
