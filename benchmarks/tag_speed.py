@@ -31,7 +31,7 @@ from benchmarks.page_latency import draw_photo
 from models.photos import read_photo
 from models.predictor import Predictor
 from models.source import find_model
-from models.workers import cores
+from models.tagging.workers import cores
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"12 megapixels": (4000, 3000), "1 megapixel": (1152, 864)}

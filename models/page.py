@@ -24,8 +24,8 @@ from models.position import read_position
 from models.predictor import Answer, Predictor
 from models.shown import write_answers, write_evidence, write_headline, write_place
 from models.source import ModelSource, Served
-from models.table import printable, write_table
-from models.tagging import Tagger
+from models.tagging.table import printable, write_table
+from models.tagging.tagger import Tagger
 
 MAX_WAITING = 32
 MAX_SESSIONS = 200

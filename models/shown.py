@@ -13,7 +13,7 @@ from models.evidence import find_box, spread
 from models.landmarks import Place, country_name, distance_km, map_url
 from models.position import Position
 from models.predictor import Answer
-from models.table import Row
+from models.tagging.table import Row
 from models.world import draw_map
 
 UNKNOWN = "Not one of the landmarks I know"
@@ -131,7 +131,7 @@ def write_answers(rows: list[Row]) -> str:
     """A table of several photos.
 
     Args:
-        rows: As models.tagging writes them; of a photo that cannot be read, it says why.
+        rows: As models.tagging.tagger writes them; of a photo that cannot be read, it says why.
     """
     lines = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in rows)
     head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 from tqdm import tqdm
 
-from models.exiftool import ExiftoolError, check_exiftool
-from models.found_photos import NamedNothing, check_names, find_photos
-from models.table import TableError, check_format, one_line
-from models.workers import WorkerError, cores, tag_photos, warm_up
+from models.metadata.exiftool import ExiftoolError, check_exiftool
+from models.tagging.found_photos import NamedNothing, check_names, find_photos
+from models.tagging.table import TableError, check_format, one_line
+from models.tagging.workers import WorkerError, cores, tag_photos, warm_up
 
 if TYPE_CHECKING:
-    from models.tagging import Tagger
-    from models.work_file import WorkFile
+    from models.tagging.tagger import Tagger
+    from models.tagging.work_file import WorkFile
 
 ERRORS_SHOWN = 5
 
@@ -100,8 +100,8 @@ def tag(config: TagConfig) -> int:
     """
     from models.predictor import ModelFileError
     from models.source import ModelSource
-    from models.tagging import Tagger
-    from models.work_file import WorkFile
+    from models.tagging.tagger import Tagger
+    from models.tagging.work_file import WorkFile
 
     try:
         served = ModelSource.open(config.model, config.artifact).served
@@ -115,7 +115,7 @@ def tag(config: TagConfig) -> int:
             raise UsageError(f"no photos in {' '.join(config.photos)}")
         work.write_table()
         if config.write != "none":
-            from models.place_writer import record_places
+            from models.metadata.place_writer import record_places
 
             embedded = config.write == "embed"
             settings = (embedded, config.dry_run, config.overwrite_gps)
@@ -148,7 +148,7 @@ def _tag_photos(config: TagConfig, tagger: "Tagger", work: "WorkFile") -> None:
         if "-" not in config.photos:
             threading.Thread(target=_count, args=(config.photos, bar), daemon=True).start()
         if config.ray is not None:
-            from models.cluster import tag_on_ray
+            from models.tagging.cluster import tag_on_ray
 
             tag_on_ray(missing(), tagger, work, config.ray, config.workers, bar.update)
             return
@@ -170,7 +170,7 @@ def main(config: TagConfig) -> int:
     try:
         check_config(config)
         if config.undo is not None:
-            from models.place_writer import undo_places
+            from models.metadata.place_writer import undo_places
 
             return 1 if undo_places(config.undo) else 0
         if config.ray is None:

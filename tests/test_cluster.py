@@ -11,14 +11,14 @@ import pyarrow
 import pytest
 from conftest import ROOT, STARTED, draw_landmark
 
-from models import cluster
-from models.cluster import TRIES, TagBatch, tag_on_ray
-from models.found_photos import find_photos
 from models.predictor import Predictor
-from models.table import parquet_schema, read_table, write_table
 from models.tag import TagConfig, main
-from models.tagging import Tagger
-from models.work_file import WorkFile
+from models.tagging import cluster
+from models.tagging.cluster import TRIES, TagBatch, tag_on_ray
+from models.tagging.found_photos import find_photos
+from models.tagging.table import parquet_schema, read_table, write_table
+from models.tagging.tagger import Tagger
+from models.tagging.work_file import WorkFile
 
 
 @pytest.fixture

@@ -21,15 +21,15 @@ from conftest import draw_landmark
 from PIL import Image, ImageCms, ImageSequence, IptcImagePlugin, PngImagePlugin
 from PIL.ExifTags import GPS, IFD, Base
 
-from models import embed as embed_module
-from models import exiftool as exiftool_module
-from models.embed import embed
-from models.exiftool import ExiftoolError, check_exiftool
-from models.journal import Journal, Outcome, undo
 from models.landmarks import Place
-from models.photo_tags import PhotoTags
-from models.proof import digest_pixels, find_difference
-from models.swap import ChangeError
+from models.metadata import embed as embed_module
+from models.metadata import exiftool as exiftool_module
+from models.metadata.embed import embed
+from models.metadata.exiftool import ExiftoolError, check_exiftool
+from models.metadata.journal import Journal, Outcome, undo
+from models.metadata.photo_tags import PhotoTags
+from models.metadata.proof import digest_pixels, find_difference
+from models.metadata.swap import ChangeError
 
 pytestmark = pytest.mark.skipif(
     shutil.which("exiftool") is None,
@@ -544,11 +544,11 @@ def test_the_proof_itself() -> None:
 EMBED = """
 import os, signal, sys, time
 from pathlib import Path
-from models.embed import embed
-from models.journal import Journal
-from models.photo_tags import PhotoTags
+from models.metadata.embed import embed
+from models.metadata.journal import Journal
+from models.metadata.photo_tags import PhotoTags
 from models.landmarks import Place
-from models import embed as module
+from models.metadata import embed as module
 folder, journal, mode = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 tags = PhotoTags(("one", "two"), Place("x", "", "", "FR", 1.0, 2.0, ""), 0.5, "m")
 if mode == "kill":

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import swap
-from models.delta import describe_old, rebuild_old
-from models.journal import Journal, undo
-from models.swap import HOST, ChangeError, check_writable, partial_name, remove_left_behind
+from models.metadata import swap
+from models.metadata.delta import describe_old, rebuild_old
+from models.metadata.journal import Journal, undo
+from models.metadata.swap import HOST, ChangeError, check_writable, partial_name, remove_left_behind
 
 ROOT = Path(__file__).parents[1]
 OLD, NEW = b"old " * 50, b"new " * 60
@@ -112,7 +112,7 @@ def test_undo_leaves_what_others_changed(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from models.journal import Journal
+from models.metadata.journal import Journal
 real, calls = os.fsync, []
 def fsync(descriptor):
     calls.append(descriptor)
@@ -155,7 +155,7 @@ def test_two_processes_share_a_journal(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from models.journal import Journal
+from models.metadata.journal import Journal
 journal, folder = Journal(Path(sys.argv[1])), Path(sys.argv[2])
 for index in range(15):
     journal.replace(folder / str(index), None, b"new" * 9000)
@@ -210,7 +210,7 @@ def test_what_is_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     cannot(lambda: journal.replace(photo, OLD, NEW), photo, "read-only")
     photo.chmod(0o644)
     photo.write_bytes(NOISE)
-    monkeypatch.setattr("models.journal.MAX_UNDO_BYTES", 1000)
+    monkeypatch.setattr("models.metadata.journal.MAX_UNDO_BYTES", 1000)
     cannot(lambda: journal.replace(photo, NOISE, NEW), photo, "over 0 MB in the journal")
 
 

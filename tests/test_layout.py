@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SOURCES = [ROOT / "demo.py", *sorted(ROOT.glob("models/*.py")), *sorted(ROOT.glob("train/*.py"))]
+SOURCES = [ROOT / "demo.py", *sorted(ROOT.glob("models/**/*.py")), *sorted(ROOT.glob("train/*.py"))]
 # Lower may not import higher. Modules of train/ not named here are command lines, on top.
 PARTS = {
     "train.config": 1, "train.cache": 1, "train.candidates": 1, "train.checkpoint": 1,

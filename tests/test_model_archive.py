@@ -19,8 +19,8 @@ from conftest import draw_landmark
 from torch import nn
 
 from models.predictor import ModelFileError, Predictor, save_model
-from models.table import write_table
-from models.tagging import Tagger
+from models.tagging.table import write_table
+from models.tagging.tagger import Tagger
 
 PHOTO = encode(draw_landmark(1, 0), "JPEG")
 HOSTILE = [

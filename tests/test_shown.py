@@ -20,7 +20,7 @@ from models.shown import (
     write_headline,
     write_place,
 )
-from models.table import COLUMNS
+from models.tagging.table import COLUMNS
 
 PLACE = Place("Tour Eiffel", "tower", "Paris", "FR", 48.8584, 2.2945, "Q243")
 

@@ -12,10 +12,10 @@ from conftest import draw_landmark
 from PIL import Image
 from PIL.ExifTags import GPS, IFD
 
-from models.journal import Journal, Outcome, undo
 from models.landmarks import Place, country_names
-from models.photo_tags import PhotoTags, three_letters
-from models.sidecar import merge_sidecar, sidecar_path, write_sidecar, xmp_degrees
+from models.metadata.journal import Journal, Outcome, undo
+from models.metadata.photo_tags import PhotoTags, three_letters
+from models.metadata.sidecar import merge_sidecar, sidecar_path, write_sidecar, xmp_degrees
 
 TOWER = Place("Eiffel Tower", "tower", "Paris", "FR", 48.858222, 2.2945, "Q243")
 TAGS = PhotoTags(("Eiffel Tower", "Paris"), TOWER, 0.93, "landmarks 1a2b3c")

@@ -17,15 +17,15 @@ import pyarrow.parquet
 import pytest
 from conftest import ROOT, STARTED, draw_landmark
 
-from models import workers
-from models.found_photos import find_photos
 from models.position import read_position
 from models.predictor import Predictor, rewrite_manifest
-from models.table import COLUMNS, FORMATS, Row, read_table
 from models.tag import TagConfig, main
-from models.tagging import Tagger
-from models.work_file import WorkFile
-from models.workers import tag_photos
+from models.tagging import workers
+from models.tagging.found_photos import find_photos
+from models.tagging.table import COLUMNS, FORMATS, Row, read_table
+from models.tagging.tagger import Tagger
+from models.tagging.work_file import WorkFile
+from models.tagging.workers import tag_photos
 
 PLACE = {
     "name": "Tour Rouge", "kind": "tower", "city": "Paris", "country": "FR",

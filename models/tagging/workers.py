@@ -15,10 +15,10 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.table import Row
+from models.tagging.table import Row
 
 if TYPE_CHECKING:  # so that warm_up can begin before torch is imported here
-    from models.tagging import Tagger
+    from models.tagging.tagger import Tagger
 
 # Measured below 1 % of the time at 1-megapixel photos; what a kill does twice stays small.
 PHOTOS_AT_ONCE = 4
@@ -52,7 +52,7 @@ def _context() -> BaseContext:
     """How processes are started."""
     context = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
-        context.set_forkserver_preload(["models.tagging"])
+        context.set_forkserver_preload(["models.tagging.tagger"])
     return context
 
 
@@ -167,7 +167,7 @@ def _load(path: Path, digest: str, version: str | None) -> None:
     import torch
 
     from models.predictor import Predictor
-    from models.tagging import Tagger
+    from models.tagging.tagger import Tagger
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -9,7 +9,7 @@ from models.evidence import find_box
 from models.landmarks import country_name
 from models.photos import PhotoError
 from models.predictor import Predictor, first_line
-from models.table import COLUMNS, Row, printable
+from models.tagging.table import COLUMNS, Row, printable
 
 
 @dataclass(frozen=True)

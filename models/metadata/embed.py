@@ -16,20 +16,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.exiftool import ExiftoolError, Tags, check_exiftool, edit_files
-from models.journal import Journal, Outcome
-from models.photo_tags import PhotoTags
-from models.photos import MAX_BYTES
-from models.proof import digest_pixels, find_difference
-from models.sidecar import write_sidecar
-from models.swap import ChangeError, check_writable, partial_name, reason, remove_left_behind
-from models.tag_names import (
+from models.metadata.exiftool import ExiftoolError, Tags, check_exiftool, edit_files
+from models.metadata.journal import Journal, Outcome
+from models.metadata.photo_tags import PhotoTags
+from models.metadata.proof import digest_pixels, find_difference
+from models.metadata.sidecar import write_sidecar
+from models.metadata.swap import (
+    ChangeError,
+    check_writable,
+    partial_name,
+    reason,
+    remove_left_behind,
+)
+from models.metadata.tag_names import (
     STALE,
     has_place_names,
     has_position,
     settings_to_add,
     tags_to_add,
 )
+from models.photos import MAX_BYTES
 
 BATCH = 32
 BATCH_BYTES = 200 * 1000**2

@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from models.exiftool import Tags, texts_of
-from models.photo_tags import PhotoTags
+from models.metadata.exiftool import Tags, texts_of
+from models.metadata.photo_tags import PhotoTags
 
 KEYWORD_BYTES = 64
 # Place name -> XMP, IPTC, and its longest there in bytes (IPTC IIM 4.2).

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from models.delta import describe_old, rebuild_old
-from models.swap import ChangeError, reason, remove_left_behind, swap
+from models.metadata.delta import describe_old, rebuild_old
+from models.metadata.swap import ChangeError, reason, remove_left_behind, swap
 
 # Metadata is small and pixels do not change; more than this would be a copy of the photo.
 MAX_UNDO_BYTES = 4 * 1000**2

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.predictor import Predictor, file_digest
-from models.ray_session import connected
-from models.table import TableError, parquet_schema, read_table
-from models.tagging import Tagger
-from models.work_file import WorkFile
-from models.workers import WorkerError, tag_photos
+from models.tagging.ray_session import connected
+from models.tagging.table import TableError, parquet_schema, read_table
+from models.tagging.tagger import Tagger
+from models.tagging.work_file import WorkFile
+from models.tagging.workers import WorkerError, tag_photos
 
 if TYPE_CHECKING:
     import pyarrow

@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image, ImageSequence
 
-from models.exiftool import Tags, texts_of
+from models.metadata.exiftool import Tags, texts_of
+from models.metadata.swap import ChangeError
 from models.photo_limits import MAX_PIXELS, find_excess, max_pixels, tile_pixels
-from models.swap import ChangeError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 STRIP_PX = 256

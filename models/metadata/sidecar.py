@@ -8,10 +8,10 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from models.journal import Journal, Outcome
-from models.photo_tags import PhotoTags, clean_text
+from models.metadata.journal import Journal, Outcome
+from models.metadata.photo_tags import PhotoTags, clean_text
+from models.metadata.swap import ChangeError, check_writable, reason
 from models.position import read_position
-from models.swap import ChangeError, check_writable, reason
 
 MAX_SIDECAR_BYTES = 8 * 1000**2
 NAMESPACES = {

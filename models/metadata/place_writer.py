@@ -6,15 +6,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from models.embed import embed
-from models.found_photos import NamedNothing
-from models.journal import Journal, Outcome, undo
-from models.photo_tags import PhotoTags
+from models.metadata.embed import embed
+from models.metadata.journal import Journal, Outcome, undo
+from models.metadata.photo_tags import PhotoTags
+from models.metadata.sidecar import write_sidecar
+from models.metadata.swap import ChangeError
 from models.predictor import Predictor
-from models.sidecar import write_sidecar
-from models.swap import ChangeError
-from models.table import Row, one_line
-from models.work_file import WorkFile
+from models.tagging.found_photos import NamedNothing
+from models.tagging.table import Row, one_line
+from models.tagging.work_file import WorkFile
 
 
 def record_places(

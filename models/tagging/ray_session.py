@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models.predictor import first_line
-from models.workers import WorkerError, cores
+from models.tagging.workers import WorkerError, cores
 
 
 @contextlib.contextmanager
@@ -34,7 +34,7 @@ def connected(address: str, workers: int | None) -> Iterator[int]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of its future
     import ray
 
-    code = {"py_modules": [str(Path(__file__).parent)], "excludes": ["bundled", "__pycache__"]}
+    code = {"py_modules": [str(Path(__file__).parents[1])], "excludes": ["bundled", "__pycache__"]}
     settings: dict[str, Any] = {"address": address, "runtime_env": code}
     on_terminate = signal.getsignal(signal.SIGTERM)
     short = "/tmp" if os.name == "posix" else None  # paths of sockets must not be long

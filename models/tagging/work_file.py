@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from models.table import COLUMNS, Row, TableError, printable, read_table, write_table
+from models.tagging.table import COLUMNS, Row, TableError, printable, read_table, write_table
 
 
 @dataclass(frozen=True)

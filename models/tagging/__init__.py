@@ -1,0 +1,1 @@
+"""Many photos to rows of a table: finding, working, resuming, on one machine or a cluster."""
