@@ -32,6 +32,9 @@ def connected(address: str, workers: int | None) -> Iterator[int]:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of its future
+    if address == "local" and os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+        # Else Ray would put one into the home folder, for good. Read when ray is imported.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray
 
     code = {"py_modules": [str(Path(__file__).parents[1])], "excludes": ["bundled", "__pycache__"]}
@@ -45,9 +48,6 @@ def connected(address: str, workers: int | None) -> Iterator[int]:
         _check_answers(address)
         if address == "local":
             settings["num_cpus"] = (workers or cores()) + 1
-            if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
-                # Else Ray would put one into the home folder, for good.
-                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             settings |= {"include_dashboard": False, "_temp_dir": logs}
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
