@@ -8,7 +8,7 @@ demo: .venv/ready
 	$(BIN)/python demo.py
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check .
