@@ -40,11 +40,15 @@ class ModelFileError(ValueError):
     """A model file that is missing, damaged or not one of ours; the message names the fix."""
 
 
-def script_network(network: nn.Module, crop_px: int, features: Any) -> torch.jit.ScriptModule:
+def script_network(
+    network: nn.Module, crop_px: int, features: Any = None
+) -> torch.jit.ScriptModule:
     """TorchScript of a network; traced where it cannot be scripted (some timm backbones).
 
     A trace is sound here: the network sees one fixed size, and the caller's parity gate runs it
     at other batch sizes.
+
+    Features, as forward_features gives them, are for a model file, which needs that method.
     """
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation of torch.jit, tracer notes on constants
@@ -52,7 +56,8 @@ def script_network(network: nn.Module, crop_px: int, features: Any) -> torch.jit
             return torch.jit.script(network)
         except (RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError, OSError):
             images = torch.zeros(2, 3, crop_px, crop_px)
-            inputs = {"forward": images, "forward_features": images, "forward_head": features}
+            parts = {"forward_features": images, "forward_head": features}
+            inputs = {"forward": images} | (parts if features is not None else {})
             return torch.jit.trace_module(network, inputs)
 
 

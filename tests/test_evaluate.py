@@ -227,7 +227,7 @@ def test_ctrl_c_keeps_what_was_scored(
     def at_once(*_args: object, **_kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Predictor, "classify", at_once)
+    monkeypatch.setattr(Predictor, "measure", at_once)
     assert main(EvaluateConfig(data=photos, out=tmp_path / "none", model=toy_model)) == 130
     assert "stopped before the report" in capsys.readouterr().err
     assert main(EvaluateConfig(data=photos, out=out, model=toy_model, severities=(0, 3))) == 1

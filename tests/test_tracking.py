@@ -247,8 +247,8 @@ def test_training_survives_every_kind_of_server(
             run_dir = tmp_path / "runs" / name
             assert (run_dir / "model.pt").is_file()
             assert "wandb sync" in output, (name, output)
-            # A training alone takes some 8 s of one core; here five share two.
-            assert time.monotonic() - started[name] < 45 + 45, name
+            # A training alone takes some 8 s of one core; here five share two with other tests.
+            assert time.monotonic() - started[name] < 45 + 90, name
             if name != "dies":
                 records = read_records(run_dir)
                 assert [r["val/loss"] for r in records] == [r["val/loss"] for r in whole]
