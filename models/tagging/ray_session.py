@@ -32,6 +32,7 @@ def connected(address: str, workers: int | None) -> Iterator[int]:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of its future
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "90")  # seconds for a busy machine to start
     if address == "local" and os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
         # Else Ray would put one into the home folder, for good. Read when ray is imported.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
