@@ -71,15 +71,20 @@ def feature_layout(network: nn.Module, features: object) -> str:
     """How a network's last features lie in space.
 
     Args:
-        network: With timm's output_fmt and num_prefix_tokens where it has them.
+        network: With forward_head, and timm's output_fmt and num_prefix_tokens where it has them.
         features: What its forward_features gave.
 
     Returns:
         "NCHW" (B, C, h, w), "NHWC" (B, h, w, C), "tokens" (B, N, C) of a square grid after any
-        prefix, or "opaque": no places can be told apart.
+        prefix, or "opaque": no places can be told apart, or the head takes no single one.
     """
     if isinstance(features, Tensor) and features.dim() == 4:
         last = str(getattr(network, "output_fmt", "NCHW")).upper().endswith("NHWC")
+        place = features[:, :1, :1] if last else features[:, :, :1, :1]
+        try:
+            network.forward_head(place)
+        except (RuntimeError, ValueError):
+            return "opaque"
         return "NHWC" if last else "NCHW"
     if isinstance(features, Tensor) and features.dim() == 3:
         patches = features.shape[1] - getattr(network, "num_prefix_tokens", 0)

@@ -1,11 +1,14 @@
 """Where the evidence lies in the photo: what the network saw, masks and boxes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from models.evidence import Box, find_box, largest_part, seen_region, spread
+from models.predictor import Predictor, save_model
 from models.preprocess import Preprocess, resize_images
 
 WHOLE = Box(0.0, 0.0, 1.0, 1.0)
@@ -101,3 +104,14 @@ def test_evidence_finds_the_class_where_it_is() -> None:
     box = find_box(maps[0, 0].numpy(), WHOLE)
     assert box.overlap(Box(40 / 64, 8 / 64, 16 / 64, 16 / 64)) > 0.5
     assert find_box(maps[1, 0].numpy(), WHOLE).overlap(Box(0, 48 / 64, 16 / 64, 16 / 64)) > 0.5
+
+
+def test_a_head_that_takes_no_single_place_still_answers(tmp_path: Path) -> None:
+    from tiny_network import TinyNetwork
+
+    # Its features have places, but the head wants all 16 of them.
+    network = TinyNetwork(nn.AdaptiveAvgPool2d(4), nn.Sequential(nn.Flatten(), nn.Linear(48, 2)))
+    saved = save_model(tmp_path / "model.pt", network, Preprocess(32, 32), ["A", "B"], {})
+    answer = Predictor.load(saved).answer(np.full((40, 60, 3), 99, np.uint8))
+    assert answer.evidence.shape == (2, 1, 1)
+    assert sum(answer.probabilities.values()) == pytest.approx(1)
