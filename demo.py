@@ -11,6 +11,7 @@ from pathlib import Path
 import tyro
 
 from models.listen import PageError, listen, open_share_link, upload_folder
+from models.memory import share_memory
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def show_in_browser(url: str) -> None:
 def serve(config: PageConfig) -> None:
     """Load the model, open the page, and stay until Ctrl-C or SIGTERM."""
     auth = check_config(config)
+    share_memory()
     from models.source import ModelSource
 
     source = ModelSource.open(config.model, config.artifact)

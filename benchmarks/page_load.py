@@ -6,6 +6,7 @@ framework that does nothing: what Gradio itself can do. Exits with 1 if an answe
 """
 
 import asyncio
+import dataclasses
 import io
 import json
 import os
@@ -25,6 +26,7 @@ from PIL import Image
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
+WARM_SECONDS = 15
 # Its queue and its number of workers are those of models.page.
 EMPTY_PAGE = """
 import contextlib, os, sys
@@ -55,7 +57,7 @@ class LoadConfig:
     clients: int = 64
     """At once; each asks again as soon as it has its answer."""
     seconds: float = 60
-    """Of asking, after one answer that is not counted."""
+    """Of asking, after some that are not counted."""
     pause_seconds: float = 1
     """What a client waits after it was told that the page is busy."""
     seed: int = 0
@@ -100,9 +102,11 @@ async def ask(client: httpx.AsyncClient, photo: bytes) -> str:
     if call.status_code != 200:
         return f"call {call.status_code}"
     stream = await client.get(f"/call/classify/{call.json()['event_id']}")
-    if stream.status_code != 200 or not stream.text.startswith("event: complete"):
+    # Heartbeats come first where an answer takes over 15 s.
+    _, complete, data = stream.text.partition("event: complete\ndata: ")
+    if stream.status_code != 200 or not complete:
         return f"answer {stream.status_code} {stream.text[:80]}"
-    return "answer" if json.loads(stream.text.split("data: ", 1)[1].splitlines()[0]) else "nothing"
+    return "answer" if json.loads(data.splitlines()[0]) else "nothing"
 
 
 async def press(url: str, photo: bytes, config: LoadConfig) -> Tally:
@@ -163,7 +167,8 @@ def measure(name: str, command: list[str], photo: bytes, config: LoadConfig) -> 
                 raise RuntimeError(f"{name} did not start")
         url = line.split()[-1]
         time.sleep(2)
-        asyncio.run(press(url, photo, LoadConfig(clients=2, seconds=2)))  # all code loaded
+        # Until all threads and sessions are there that such a load needs.
+        asyncio.run(press(url, photo, dataclasses.replace(config, seconds=WARM_SECONDS)))
         before = memory_mb(process.pid, "VmRSS")
         tally = asyncio.run(press(url, photo, config))
         after, most = (memory_mb(process.pid, what) for what in ("VmRSS", "VmHWM"))

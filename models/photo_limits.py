@@ -1,7 +1,6 @@
 """What a photo may cost to read: guards against small files that claim much memory or time."""
 
 import contextlib
-import ctypes
 import struct
 from collections.abc import Iterator
 from typing import IO
@@ -55,16 +54,6 @@ def tile_pixels(image: Image.Image) -> int:
     """Pixels of a TIFF's tile, else 0: libtiff makes room for one, however small the photo."""
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     return tags.get(TILEWIDTH, 0) * tags.get(TILELENGTH, 0)
-
-
-def release_memory() -> None:
-    """Give memory that is free back to the system; where there is no glibc, nothing.
-
-    Pillow takes blocks of 16 MB. Once such a block has been freed, glibc keeps what follows in a
-    heap of the thread: eight threads that read 16 megapixels held 470 MB afterwards, 20 with this.
-    """
-    with contextlib.suppress(OSError, TypeError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def is_avif(data: bytes) -> bool:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from models.apart import decode_apart
 from models.file_kind import CONVERT, describe_unreadable
+from models.memory import release_memory
 from models.photo_limits import (
     JPEG_FORMATS,
     MAX_BYTES,
@@ -21,7 +22,6 @@ from models.photo_limits import (
     find_excess,
     is_avif,
     max_pixels,
-    release_memory,
     tile_pixels,
 )
 from models.shrink import shrink

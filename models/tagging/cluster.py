@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.memory import keep_memory
 from models.predictor import Predictor, file_digest
 from models.tagging.ray_session import connected
 from models.tagging.table import TableError, parquet_schema, read_table
@@ -152,6 +153,7 @@ class TagBatch:
 
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
+        keep_memory()
         self.tagger = Tagger(Predictor.load(model), version)
         self.begun = Path(begun)
 

@@ -166,6 +166,7 @@ def _load(path: Path, digest: str, version: str | None) -> None:
     import cv2
     import torch
 
+    from models.memory import keep_memory
     from models.predictor import Predictor
     from models.tagging.tagger import Tagger
 
@@ -173,6 +174,7 @@ def _load(path: Path, digest: str, version: str | None) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)  # the other cores have workers of their own
     cv2.setNumThreads(1)
+    keep_memory()
     try:
         predictor = Predictor.load(path)
         if predictor.digest != digest:
