@@ -2,7 +2,8 @@
 
 python benchmarks/page_load.py [--clients 64] [--seconds 60]; each client uploads a drawn photo of
 one megapixel and asks, as curl does, again and again. First at the page, then at a page of the same
-framework that does nothing: what Gradio itself can do. Exits with 1 if an answer of the first failed.
+framework that does nothing: what Gradio itself can do. Exits with 1 if an answer of the first one
+failed.
 """
 
 import asyncio
