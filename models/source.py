@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from models.predictor import ModelFileError, Predictor, file_digest, first_line
 
@@ -230,7 +229,7 @@ def _check(model: Path, origin: Origin) -> Predictor:
         # All that a page asks: what fails later fails in several threads, which ends the process.
         probabilities, _, _ = predictor.measure(np.zeros((48, 64, 3), np.uint8))
         whole = probabilities.shape == (len(predictor.class_names),)
-        if not whole or not torch.isclose(probabilities.sum(), torch.tensor(1.0), atol=1e-3):
+        if not (whole and abs(probabilities.sum().item() - 1) < 1e-3):
             raise SourceError(f"{origin.name} {origin.version} gives no probabilities")
     except RuntimeError as error:
         raise SourceError(f"{origin.name} {origin.version} fails: {first_line(error)}") from error
@@ -277,9 +276,8 @@ class ModelSource:
         try:
             found = fetch_artifact(self.wanted)
         except (ModelFileError, OSError) as error:
-            print(
-                f"{error}; going on with {self.served.predictor.manifest.get('name')}", flush=True
-            )
+            name = self.served.predictor.manifest.get("name")
+            print(f"{error}; going on with {name}", flush=True)
             return False
         news = found.predictor.digest != self.served.predictor.digest
         self.served = found
