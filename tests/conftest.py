@@ -153,6 +153,7 @@ class Client:
         inherited = {name: value for name, value in os.environ.items() if "WANDB" not in name}
         cache = {"LANDMARKS_CACHE": str(home / "landmarks")}
         self.environment = inherited | server.environment(home) | cache | environment
+        self.folder = ROOT
 
     def without_key(self) -> "Client":
         """The same, with no account."""
@@ -163,8 +164,8 @@ class Client:
     def start(self, *arguments: object) -> subprocess.Popen:
         """Start python with these arguments; killed with all its children when collected late."""
         process = subprocess.Popen(
-            [sys.executable, *map(str, arguments)], cwd=ROOT, env=self.environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            [sys.executable, *map(str, arguments)], cwd=self.folder, env=self.environment,
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         STARTED.append(process)
         return process

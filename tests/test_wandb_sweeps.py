@@ -14,7 +14,10 @@ from fake_wandb import FakeWandb
 def test_sweep_and_agent(
     command: str, fake_wandb: FakeWandb, landmark_photos: Path, tmp_path: Path
 ) -> None:
-    client = Client(fake_wandb, tmp_path / "home", LANDMARKS_DATA=str(landmark_photos))
+    client = Client(
+        fake_wandb, tmp_path / "home", LANDMARKS_DATA=str(landmark_photos), PYTHONPATH=str(ROOT)
+    )
+    client.folder = tmp_path  # the trials' run folders go there
     content = yaml.safe_load((ROOT / "sweeps" / f"{command}.yaml").read_text())
     # Less of everything, on this interpreter; the search itself is the file's own.
     content["command"][1] = sys.executable
@@ -41,6 +44,7 @@ def test_sweep_and_agent(
     assert len(rates) == 3
     best = [name for name, version in fake_wandb.artifacts.items() if "best" in version.aliases]
     assert len(best) == 1
+    assert len(list(tmp_path.glob("runs/*/model.pt"))) == 3
 
 
 def test_agent_goes_on_after_a_wrong_value(
