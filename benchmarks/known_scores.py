@@ -37,6 +37,7 @@ from train.drawn import LANDMARKS, draw_photo
 from train.known import (
     ACCEPTED,
     KnownFit,
+    apply_score,
     describe,
     detection_figures,
     find_outside,
@@ -108,7 +109,10 @@ def draw_images(kind: str, rng: np.random.Generator) -> Image.Image:
     if kind == "drawn":
         return draw_photo(list(LANDMARKS)[rng.integers(len(LANDMARKS))], int(rng.integers(10_000)))
     if kind == "noise":
-        return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        grain, channels = rng.integers(1, 9), rng.choice((1, 3))  # grey or coloured
+        size = (height // grain, width // grain, channels)
+        values = np.repeat(rng.integers(0, 256, size, dtype=np.uint8), 3 // channels, 2)
+        return Image.fromarray(values).resize((width, height), Image.Resampling.NEAREST)
     paper = tuple(rng.integers(0 if kind == "blank" else 200, 256, 3).tolist())
     image = Image.new("RGB", (width, height), paper)
     if kind == "blank":
@@ -166,9 +170,7 @@ def main(config: ScoresConfig) -> None:
         return describe(found.features, calibrate(found.logits, calibration), prototypes)
 
     def taught(found: Found, fit: KnownFit) -> Tensor:
-        columns, score = described(found), fit.score
-        scalars = score.certainty * columns[:, -2] + score.similarity * columns[:, -1]
-        return columns[:, :-2] @ score.weights + scalars + score.bias
+        return apply_score(fit.score, described(found))
 
     fit = fit_known(described(val), prototypes, described(a), config.seed)
     free = fit_known(described(val), prototypes, described(a), config.seed, FREE)

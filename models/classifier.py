@@ -44,7 +44,8 @@ class KnownScore:
     ``certainty * log-odds + similarity * nearest + weights . direction + bias``: the log-odds of
     the largest calibrated probability; the cosine between the photo's features and the nearest
     prototype, which the training photos of a class gave; and the direction of the features. What
-    the parts count for is learned from photos of other things (train.known).
+    the parts count for is learned from photos of other things (train.known). Noise and text are
+    like no photo at all, and a linear score may think well of them: it falls below the floor.
 
     Attributes:
         certainty: Of the log-odds; alone, the default, it needs nothing else.
@@ -52,6 +53,7 @@ class KnownScore:
         prototypes: (P, C) float32 of length 1 each; none leaves the cosine out.
         weights: (C,) float32; none leaves the direction out.
         bias: Added last.
+        floor: The least cosine that photos of known landmarks have, but for a few; -1: any.
     """
 
     certainty: float = 1.0
@@ -59,6 +61,12 @@ class KnownScore:
     prototypes: Tensor | None = None
     weights: Tensor | None = None
     bias: float = 0.0
+    floor: float = -1.0
+
+
+def find_shortfall(nearest: Tensor, floor: float) -> Tensor:
+    """(B,) cosines to the nearest prototype -> (B,), what a known score loses below the floor."""
+    return 200.0 * (floor - nearest).clamp(min=0.0)
 
 
 def log_odds(probabilities: Tensor) -> Tensor:
@@ -149,7 +157,7 @@ class PhotoClassifier(nn.Module):
         self.spread = float(calibration.spread)
         self.exponent = float(calibration.exponent)
         self.certainty, self.similarity = float(known.certainty), float(known.similarity)
-        self.known_bias = float(known.bias)
+        self.known_bias, self.floor = float(known.bias), float(known.floor)
         none = torch.zeros(0)
         self.register_buffer("prototypes", none if known.prototypes is None else known.prototypes)
         self.register_buffer("known_weights", none if known.weights is None else known.weights)
@@ -181,7 +189,7 @@ class PhotoClassifier(nn.Module):
         directions = normalize(pooled.to(torch.float32), dim=1)
         if len(self.prototypes) > 0:
             nearest = torch.matmul(directions, self.prototypes.t()).amax(1)
-            scores = scores + self.similarity * nearest
+            scores = scores + self.similarity * nearest - find_shortfall(nearest, self.floor)
         if len(self.known_weights) > 0:
             scores = scores + torch.matmul(directions, self.known_weights)
         return scores

@@ -9,7 +9,7 @@ from conftest import draw_landmark
 from models.classifier import Calibration, log_odds, temperatures
 from train.calibration import calibrate, fit_calibration
 from train.known import (
-    KnownFit,
+    apply_score,
     describe,
     detection_figures,
     find_outside,
@@ -113,13 +113,6 @@ def draw_photos(
     return features, logits.softmax(1), labels
 
 
-def scores(fit: KnownFit, columns: torch.Tensor) -> torch.Tensor:
-    """What the model file computes, from what describe gives."""
-    own = fit.score
-    taught = columns[:, :-2] @ own.weights if own.weights is not None else 0
-    return own.certainty * columns[:, -2] + own.similarity * columns[:, -1] + taught + own.bias
-
-
 def test_outside_photos_teach_the_score() -> None:
     features, _, labels = draw_photos(500, 9, known=True)
     prototypes = find_prototypes(features, labels)
@@ -139,15 +132,21 @@ def test_outside_photos_teach_the_score() -> None:
     assert fits["plain"].score.weights is None
     fresh, strange = columns(2, True), columns(3, False)
     aurocs = {
-        name: detection_figures(scores(fit, fresh), scores(fit, strange))["auroc"]
+        name: detection_figures(apply_score(fit.score, fresh), apply_score(fit.score, strange))[
+            "auroc"
+        ]
         for name, fit in fits.items()
     }
     assert aurocs["plain"] > 0.7
     assert aurocs["taught"] > aurocs["plain"] + 0.03
     assert fits["taught"].figures["auroc"] == pytest.approx(aurocs["taught"], abs=0.03)
     for fit in fits.values():
-        passed = (scores(fit, fresh) >= fit.threshold).float().mean().item()
+        passed = (apply_score(fit.score, fresh) >= fit.threshold).float().mean().item()
         assert passed == pytest.approx(0.95, abs=0.03)
+    # As sure as any, and like nothing that was learned from: noise, text.
+    noise = columns(4, True)
+    noise[:, -1] = inside[:, -1].min() - 0.05
+    assert (apply_score(fits["taught"].score, noise) < fits["taught"].threshold).all()
     few = fit_known(inside, prototypes, outside[:19])
     assert (few.figures, few.threshold) == ({}, fits["plain"].threshold)
 

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from models.classifier import KnownScore, log_odds
+from models.classifier import KnownScore, find_shortfall, log_odds
 from models.photos import PHOTO_EXTENSIONS
 
 ACCEPTED = 0.95
@@ -25,6 +25,8 @@ FOLDS = 5
 # With less restraint the direction learns how these outside photos look, and is worse on landmarks
 # that the network was never shown (benchmarks/known_scores.py).
 STRENGTH, SCALAR_WEIGHT = 0.0005, 20.0
+FLOOR = 0.01
+"""Part of the photos of known landmarks that may lie below the floor of the cosine."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,13 @@ def describe(features: Tensor, probabilities: Tensor, prototypes: Tensor) -> Ten
     return torch.cat([directions, log_odds(probabilities)[:, None], nearest[:, None]], dim=1)
 
 
+def apply_score(score: KnownScore, columns: Tensor) -> Tensor:
+    """(B, C + 2), what describe says of photos -> (B,), the score that a model file computes."""
+    taught = 0.0 if score.weights is None else columns[:, :-2] @ score.weights
+    scalars = score.certainty * columns[:, -2] + score.similarity * columns[:, -1]
+    return taught + scalars + score.bias - find_shortfall(columns[:, -1], score.floor)
+
+
 def fit_known(
     known: Tensor,
     prototypes: Tensor,
@@ -163,8 +172,9 @@ def fit_known(
 ) -> KnownFit:
     """Learn the score where there are photos of other things, and set its threshold.
 
-    A logistic regression (outlier exposure, Hendrycks et al. 2019). The threshold, and the figures,
-    come from cross-validation, since photos score too well under a score that they taught.
+    A logistic regression (outlier exposure, Hendrycks et al. 2019), and a floor. The threshold, and
+    the figures, come from cross-validation, since photos score too well under a score that they
+    taught.
 
     Args:
         known: (B, C + 2) float32, what describe says of validation photos.
@@ -194,11 +204,13 @@ def fit_known(
     scores = torch.from_numpy(
         cross_val_predict(model, columns, truth, cv=folds, method="decision_function")
     )
+    floor = torch.quantile(known[:, -1].double(), FLOOR).item()
+    scores -= find_shortfall(torch.cat([known, outside])[:, -1].double(), floor)
     figures = detection_figures(scores[truth == 1], scores[truth == 0])
     model.fit(columns, truth)
     *weights, certainty, similarity = (model.coef_[0] / scale).tolist()
     bias = float(model.intercept_[0] - (model.coef_[0] / scale * mean).sum())
-    score = KnownScore(certainty, similarity, prototypes, torch.tensor(weights), bias)
+    score = KnownScore(certainty, similarity, prototypes, torch.tensor(weights), bias, floor)
     counts = {"photos": len(known), "outside_photos": len(outside)}
     held_out = scores[truth == 1]
     threshold = torch.quantile(held_out, 1 - ACCEPTED).item()
