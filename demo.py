@@ -126,4 +126,4 @@ def main(config: PageConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(PageConfig)))
+    sys.exit(main(tyro.cli(PageConfig, prog="python demo.py")))

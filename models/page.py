@@ -95,8 +95,8 @@ def build_page(source: ModelSource) -> gr.Blocks:
     """The Gradio Blocks around a source of models; each request keeps the model it began with."""
 
     def photo_error(message: str) -> gr.Error:
-        """Shown as HTML, and a file's name is anybody's text; no traceback on the console."""
-        return gr.Error(html.escape(message), print_exception=False)
+        """Shown until closed, as HTML, and a file's name is anybody's text; no traceback."""
+        return gr.Error(html.escape(message), duration=None, print_exception=False)
 
     def photo_source(payload: Any) -> str | bytes | None:
         """The upload itself: Image would open it before our reader, and drop its EXIF."""

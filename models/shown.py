@@ -16,6 +16,7 @@ from models.predictor import Answer
 from models.tagging.table import Row
 from models.world import draw_map
 
+SURE = 0.8  # of guesses at less, more than every fifth is wrong
 UNKNOWN = "Not one of the landmarks I know"
 COLUMNS = ("Photo", "Landmark", "Probability", "Known", "Place", "Latitude", "Longitude")
 OVERLAY_PX = 160  # the network's own maps are coarser
@@ -41,6 +42,8 @@ def write_headline(answer: Answer, place: Place | None, count: int) -> str:
         name = place.name
         where = ", ".join(filter(None, (place.city, country_name(place.country))))
         facts = " in ".join(filter(None, (place.kind, where)))
+    if answer.probabilities[answer.label] < SURE:
+        name = f"Perhaps {name}"
     return (
         f"<div><h2>{html.escape(name)}</h2>"
         f"<p>{html.escape(facts[:1].upper() + facts[1:]) or 'Most likely'}</p></div>"

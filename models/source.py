@@ -84,7 +84,7 @@ def find_model(path: Path | None = None) -> Path:
         path = BUNDLED
     if path.is_dir():
         if not (path / "model.pt").is_file():
-            raise ModelFileError(f"no model.pt in {path}; finish that run with --resume {path}")
+            raise ModelFileError(f"no model.pt in {path}; a run is finished with --resume {path}")
         path = path / "model.pt"
     if not path.is_file():
         raise ModelFileError(f"no model file at {path}; give a .pt file or a run folder")

@@ -54,6 +54,9 @@ class TagConfig:
     """With --write: list what would be written, and write the table alone."""
     overwrite_gps: bool = False
     """With --write: replace positions that photos have."""
+    min_score: float | None = None
+    """With --write: only for photos whose known_score in the table is at least this; none: for all
+    that count as known. The model's card says how many wrong ones a score lets pass."""
     undo: Path | None = None
     """Take back what --write has written: the journal that it named. Nothing else is done."""
 
@@ -85,8 +88,11 @@ def check_config(config: TagConfig) -> None:
         raise UsageError("--workers needs at least 1")
     if config.model is not None and config.artifact is not None:
         raise UsageError("--model and --artifact exclude each other")
-    if config.write == "none" and (config.dry_run or config.overwrite_gps):
-        raise UsageError("--dry-run and --overwrite-gps need --write sidecar or --write embed")
+    settings = (config.dry_run, config.overwrite_gps, config.min_score is not None)
+    if config.write == "none" and any(settings):
+        raise UsageError(
+            "--dry-run, --overwrite-gps and --min-score need --write sidecar or --write embed"
+        )
     check_names(config.photos)
     if config.write == "embed":
         check_exiftool()
@@ -118,7 +124,7 @@ def tag(config: TagConfig) -> int:
             from models.metadata.place_writer import record_places
 
             embedded = config.write == "embed"
-            settings = (embedded, config.dry_run, config.overwrite_gps)
+            settings = (embedded, config.dry_run, config.overwrite_gps, config.min_score)
             record_places(work, tagger.predictor, *settings)
         work.finish()
     failed = counts.photos - counts.read
@@ -190,4 +196,4 @@ def main(config: TagConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(TagConfig)))
+    sys.exit(main(tyro.cli(TagConfig, prog="python -m models.tag")))

@@ -224,7 +224,7 @@ def test_bad_photos_are_explained_and_the_next_is_answered(watched: Watched) -> 
 def test_known_photo_shows_place_map_and_distance(wide: Watched, placed: PlacedPage) -> None:
     wide.give("castle.jpg", with_position(placed.known, 48.8593, 2.2945))
     assert all(HOSTILE in label for label in wide.labels())
-    assert wide.tab.inner_text("#headline h2") == HOSTILE
+    assert wide.tab.inner_text("#headline h2") == f"Perhaps {HOSTILE}"
     assert wide.tab.inner_text("#headline p") == '{{value}}<b> in "><i>Paris, France'
     place = wide.tab.inner_text("#place")
     assert "48.8584° N, 2.2945° E" in place

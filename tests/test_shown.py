@@ -25,10 +25,12 @@ from models.tagging.table import COLUMNS
 PLACE = Place("Tour Eiffel", "tower", "Paris", "FR", 48.8584, 2.2945, "Q243")
 
 
-def make_answer(known: bool = True, evidence: np.ndarray | None = None) -> Answer:
+def make_answer(
+    known: bool = True, evidence: np.ndarray | None = None, probability: float = 0.9
+) -> Answer:
     """An answer of a network that saw the middle square of a photo of 200 x 100."""
     evidence = np.zeros((1, 4, 4), np.float32) if evidence is None else evidence
-    return Answer({"Eiffel & Co": 0.9}, known, 1.0, evidence, Box(0.25, 0.0, 0.5, 1.0))
+    return Answer({"Eiffel & Co": probability}, known, 1.0, evidence, Box(0.25, 0.0, 0.5, 1.0))
 
 
 def test_headline() -> None:
@@ -36,6 +38,7 @@ def test_headline() -> None:
     assert "<h2>Tour Eiffel</h2><p>Tower in Paris, France</p>" in known
     bare = write_headline(make_answer(), None, 50)
     assert "<h2>Eiffel &amp; Co</h2><p>Most likely</p>" in bare
+    assert "<h2>Perhaps Tour" in write_headline(make_answer(probability=0.79), PLACE, 50)
     unknown = write_headline(make_answer(known=False), None, 1500)
     assert "Eiffel" not in unknown
     assert "one of the 1,500 landmarks" in unknown

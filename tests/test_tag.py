@@ -419,8 +419,13 @@ def test_places_are_listed_written_and_taken_back(
     shown = capsys.readouterr().out
     assert f"places went into {count}; 0 left alone" in shown
     assert f"--undo {out}.journal" in shown
-    known = [Path(row["photo"]) for row in read_table(out) if row["known"]]
+    rows = [row for row in read_table(out) if row["known"]]
+    known = [Path(row["photo"]) for row in rows]
     assert len(known) == 4
+    sure = sorted(row["known_score"] for row in rows)[1]
+    assert run(model, out, folder, write=how, dry_run=True, overwrite_gps=True, min_score=sure) == 0
+    shown = capsys.readouterr().out
+    assert sum(f"{path}: " in shown for path in known) == 3
     for path in before:
         assert (b"Tour Rouge" in path.read_bytes()) == (how == "embed" and path in known)
         sidecar = path.with_name(f"{path.name}.xmp")

@@ -181,4 +181,4 @@ def export_encoder(config: AutoencoderConfig, run_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(AutoencoderConfig)))
+    sys.exit(main(tyro.cli(AutoencoderConfig, prog="python -m train.autoencoder")))

@@ -127,4 +127,4 @@ def main(config: CompareConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(CompareConfig)))
+    sys.exit(main(tyro.cli(CompareConfig, prog="python -m train.compare")))

@@ -286,4 +286,4 @@ def main(config: DownloadConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(DownloadConfig)))
+    sys.exit(main(tyro.cli(DownloadConfig, prog="python -m train.download")))

@@ -241,4 +241,4 @@ def main(config: EvaluateConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(EvaluateConfig)))
+    sys.exit(main(tyro.cli(EvaluateConfig, prog="python -m train.evaluate")))

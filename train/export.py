@@ -216,4 +216,4 @@ def main(run_dir: Annotated[Path, tyro.conf.Positional], outside: Path | None = 
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    sys.exit(tyro.cli(main, prog="python -m train.export"))

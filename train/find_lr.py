@@ -288,4 +288,4 @@ def main(config: FindConfig) -> int:
 
 if __name__ == "__main__":
     flags = (tyro.conf.OmitArgPrefixes, tyro.conf.CascadeSubcommandArgs)
-    sys.exit(main(tyro.cli(FindConfig, config=flags)))
+    sys.exit(main(tyro.cli(FindConfig, prog="python -m train.find_lr", config=flags)))

@@ -61,4 +61,4 @@ def main(config: NotebooksConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(NotebooksConfig)))
+    sys.exit(main(tyro.cli(NotebooksConfig, prog="python -m train.notebooks")))

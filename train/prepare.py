@@ -199,4 +199,4 @@ def main(config: PrepareConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(PrepareConfig)))
+    sys.exit(main(tyro.cli(PrepareConfig, prog="python -m train.prepare")))

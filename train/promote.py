@@ -42,4 +42,4 @@ def main(config: PromoteConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(PromoteConfig)))
+    sys.exit(main(tyro.cli(PromoteConfig, prog="python -m train.promote")))

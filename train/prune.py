@@ -51,4 +51,4 @@ def main(config: PruneConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(PruneConfig)))
+    sys.exit(main(tyro.cli(PruneConfig, prog="python -m train.prune")))

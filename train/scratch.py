@@ -8,4 +8,4 @@ from train.config import ScratchConfig
 from train.sagemaker import train_job
 
 if __name__ == "__main__":
-    sys.exit(train_job(tyro.cli(ScratchConfig)))
+    sys.exit(train_job(tyro.cli(ScratchConfig, prog="python -m train.scratch")))

@@ -258,4 +258,4 @@ def main(config: SubmissionConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(SubmissionConfig)))
+    sys.exit(main(tyro.cli(SubmissionConfig, prog="python -m train.submission")))

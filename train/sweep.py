@@ -231,4 +231,4 @@ def main(config: SweepConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(SweepConfig)))
+    sys.exit(main(tyro.cli(SweepConfig, prog="python -m train.sweep")))

@@ -8,4 +8,4 @@ from train.config import TransferConfig
 from train.sagemaker import train_job
 
 if __name__ == "__main__":
-    sys.exit(train_job(tyro.cli(TransferConfig)))
+    sys.exit(train_job(tyro.cli(TransferConfig, prog="python -m train.transfer")))

@@ -18,7 +18,12 @@ from models.tagging.work_file import WorkFile
 
 
 def record_places(
-    work: WorkFile, predictor: Predictor, embedded: bool, dry_run: bool, overwrite_gps: bool
+    work: WorkFile,
+    predictor: Predictor,
+    embedded: bool,
+    dry_run: bool,
+    overwrite_gps: bool,
+    min_score: float | None,
 ) -> None:
     """Write the places of known landmarks, or list what would be written; prints what became of it.
 
@@ -28,10 +33,16 @@ def record_places(
         embedded: Into the photo itself where its format allows that; else into a sidecar.
         dry_run: Change nothing.
         overwrite_gps: Also where a photo has a position.
+        min_score: Only where known_score is at least this; None: of all known landmarks.
     """
     path = work.out.with_name(work.out.name + ".journal")
     journal = None if dry_run else Journal(path)
-    outcomes = write_places(work.photos(), predictor, embedded, journal, overwrite_gps)
+    sure = (
+        (photo, row)
+        for photo, row in work.photos()
+        if row["known"] and (min_score is None or row["known_score"] >= min_score)
+    )
+    outcomes = write_places(sure, predictor, embedded, journal, overwrite_gps)
     tally: Counter[str] = Counter()
     for outcome in tqdm(outcomes, "writing places", work.counts().known, unit="photo"):
         tally[outcome.action] += 1

@@ -48,7 +48,7 @@ class WorkFile:
         try:
             self._file = sqlite3.connect(self.path, timeout=1.0, isolation_level=None)
         except sqlite3.Error as error:
-            raise TableError(f"no table can be made at {out}; is its folder there?") from error
+            raise TableError(f"no table can be made at {out}; its folder is read-only") from error
         try:
             self._open(digest)
         except BaseException as error:
@@ -138,11 +138,12 @@ class WorkFile:
             )
 
     def errors(self, limit: int) -> list[str]:
-        """Why photos could not be read, of the first ones."""
+        """Which photos could not be read and why, of the first ones."""
         found = self._file.execute(
-            "SELECT error FROM tagged WHERE error IS NOT NULL ORDER BY rowid LIMIT ?", (limit,)
+            "SELECT photo, error FROM tagged WHERE error IS NOT NULL ORDER BY rowid LIMIT ?",
+            (limit,),
         )
-        return [error for (error,) in found]
+        return [f"{photo}: {error}" for photo, error in found]
 
     def counts(self) -> Counts:
         """Of the rows so far."""
