@@ -54,6 +54,52 @@ def good_run(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir
 
 
+# First: while the last two tests of a file run, their worker already has its next file.
+def test_training_survives_every_kind_of_server(
+    landmark_photos: Path, finished_scratch: Path, tmp_path: Path
+) -> None:
+    """Refused, 500, silent, dying midway, wrong key: the same result, at most 45 s later."""
+    whole = read_records(finished_scratch)
+    with FakeWandb() as failing, FakeWandb() as silent, FakeWandb() as dying, FakeWandb() as strict:
+        failing.fail, silent.fail = "500", "hang"
+        gone = FakeWandb()
+        gone.close()
+        servers = {"gone": gone, "500": failing, "hang": silent, "dies": dying, "key": strict}
+        running, started = {}, {}
+        for name, server in servers.items():
+            client = Client(server, tmp_path / name, LANDMARKS_DATA=str(landmark_photos))
+            if name == "key":
+                client.environment["WANDB_API_KEY"] = "9" * 40
+            flags = ["--epochs", 60, "--patience", 60] if name == "dies" else []
+            running[name] = client.start(*train(tmp_path / "runs" / name, *flags))
+            started[name] = time.monotonic()
+        first = tmp_path / "runs" / "dies" / "metrics.jsonl"
+        while not first.exists() and running["dies"].poll() is None:
+            time.sleep(0.05)
+        dying.close()
+        for name, process in running.items():
+            output, errors = process.communicate(timeout=180)
+            assert process.returncode == 0, (name, output, errors)
+            run_dir = tmp_path / "runs" / name
+            assert (run_dir / "model.pt").is_file()
+            assert "wandb sync" in output, (name, output)
+            # A training alone takes some 8 s of one core; here five share two with other tests.
+            assert time.monotonic() - started[name] < 45 + 90, name
+            if name != "dies":
+                records = read_records(run_dir)
+                assert [r["val/loss"] for r in records] == [r["val/loss"] for r in whole]
+    # What was kept reaches a server that works.
+    with FakeWandb() as later:
+        client = Client(later, tmp_path / "later")
+        for name in ("hang", "dies"):
+            (folder,) = (tmp_path / "runs" / name / "wandb").glob("offline-run-*")
+            client.run("-m", "wandb", "sync", str(folder))
+            run = later.runs[(tmp_path / "runs" / name / "wandb" / "id").read_text()]
+            count = len([row for row in run.history if "val/top1" in row])
+            assert count == len(read_records(tmp_path / "runs" / name))
+            assert later.version(f"{MODEL}:run-{run.id}").files["model.pt"].data
+
+
 def test_a_training_is_a_run_and_a_model(team: FakeWandb, good_run: Path) -> None:
     run = team.runs[(good_run / "wandb" / "id").read_text()]
     assert (run.display_name, run.state, run.exit_code) == ("good", "finished", 0)
@@ -216,51 +262,6 @@ def test_stopped_run_is_closed_and_goes_on(
     assert epochs == list(range(1, seen + 3))
     assert run.state == "finished"
     assert [version.type for version in run.logged].count("model") == 1
-
-
-def test_training_survives_every_kind_of_server(
-    landmark_photos: Path, finished_scratch: Path, tmp_path: Path
-) -> None:
-    """Refused, 500, silent, dying midway, wrong key: the same result, at most 45 s later."""
-    whole = read_records(finished_scratch)
-    with FakeWandb() as failing, FakeWandb() as silent, FakeWandb() as dying, FakeWandb() as strict:
-        failing.fail, silent.fail = "500", "hang"
-        gone = FakeWandb()
-        gone.close()
-        servers = {"gone": gone, "500": failing, "hang": silent, "dies": dying, "key": strict}
-        running, started = {}, {}
-        for name, server in servers.items():
-            client = Client(server, tmp_path / name, LANDMARKS_DATA=str(landmark_photos))
-            if name == "key":
-                client.environment["WANDB_API_KEY"] = "9" * 40
-            flags = ["--epochs", 60, "--patience", 60] if name == "dies" else []
-            running[name] = client.start(*train(tmp_path / "runs" / name, *flags))
-            started[name] = time.monotonic()
-        first = tmp_path / "runs" / "dies" / "metrics.jsonl"
-        while not first.exists() and running["dies"].poll() is None:
-            time.sleep(0.05)
-        dying.close()
-        for name, process in running.items():
-            output, errors = process.communicate(timeout=180)
-            assert process.returncode == 0, (name, output, errors)
-            run_dir = tmp_path / "runs" / name
-            assert (run_dir / "model.pt").is_file()
-            assert "wandb sync" in output, (name, output)
-            # A training alone takes some 8 s of one core; here five share two with other tests.
-            assert time.monotonic() - started[name] < 45 + 90, name
-            if name != "dies":
-                records = read_records(run_dir)
-                assert [r["val/loss"] for r in records] == [r["val/loss"] for r in whole]
-    # What was kept reaches a server that works.
-    with FakeWandb() as later:
-        client = Client(later, tmp_path / "later")
-        for name in ("hang", "dies"):
-            (folder,) = (tmp_path / "runs" / name / "wandb").glob("offline-run-*")
-            client.run("-m", "wandb", "sync", str(folder))
-            run = later.runs[(tmp_path / "runs" / name / "wandb" / "id").read_text()]
-            count = len([row for row in run.history if "val/top1" in row])
-            assert count == len(read_records(tmp_path / "runs" / name))
-            assert later.version(f"{MODEL}:run-{run.id}").files["model.pt"].data
 
 
 def test_modes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
