@@ -27,7 +27,7 @@ from PIL import Image
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
-WARM_SECONDS = 15
+WARM_SECONDS = 120
 # Its queue and its number of workers are those of models.page.
 EMPTY_PAGE = """
 import contextlib, os, sys
@@ -168,7 +168,7 @@ def measure(name: str, command: list[str], photo: bytes, config: LoadConfig) -> 
                 raise RuntimeError(f"{name} did not start")
         url = line.split()[-1]
         time.sleep(2)
-        # Until all threads and sessions are there that such a load needs.
+        # Until all threads are there, and Gradio's record of the last 2,000 sessions is full.
         asyncio.run(press(url, photo, dataclasses.replace(config, seconds=WARM_SECONDS)))
         before = memory_mb(process.pid, "VmRSS")
         tally = asyncio.run(press(url, photo, config))
