@@ -131,12 +131,10 @@ def test_outside_photos_teach_the_score() -> None:
     assert fits["plain"].figures == {}
     assert fits["plain"].score.weights is None
     fresh, strange = columns(2, True), columns(3, False)
-    aurocs = {
-        name: detection_figures(apply_score(fit.score, fresh), apply_score(fit.score, strange))[
-            "auroc"
-        ]
-        for name, fit in fits.items()
-    }
+    aurocs = {}
+    for name, fit in fits.items():
+        known, other = (apply_score(fit.score, columns) for columns in (fresh, strange))
+        aurocs[name] = detection_figures(known, other)["auroc"]
     assert aurocs["plain"] > 0.7
     assert aurocs["taught"] > aurocs["plain"] + 0.03
     assert fits["taught"].figures["auroc"] == pytest.approx(aurocs["taught"], abs=0.03)

@@ -13,6 +13,7 @@ from costly_photos import JPEG, LARGE, READ, REFUSED, directory, heif, progressi
 from PIL import Image
 
 import models.apart
+from models import memory
 from models.photo_limits import MAX_DECODE_BYTES, MAX_PIXELS, find_excess, is_avif, max_pixels
 from models.photos import PhotoError, read_photo
 from models.preprocess import resize_images
@@ -245,3 +246,17 @@ def test_an_avif_that_needs_too_much_memory_is_given_up(monkeypatch: pytest.Monk
 
 def test_progressive_photos_are_built_rightly() -> None:
     assert (read_photo(progressive((64, 48), 3)) == 128).all()
+
+
+@pytest.mark.parametrize("error", [TypeError, OSError, AttributeError])
+def test_without_glibc_memory_is_left_alone(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where ctypes.CDLL(None) is a TypeError, and macOS, which has no mallopt."""
+
+    def fail(_: None) -> None:
+        raise error
+
+    monkeypatch.setattr("models.memory.ctypes.CDLL", fail)
+    for change in (memory.release_memory, memory.keep_memory, memory.share_memory):
+        change()

@@ -48,7 +48,9 @@ class WorkFile:
         try:
             self._file = sqlite3.connect(self.path, timeout=1.0, isolation_level=None)
         except sqlite3.Error as error:
-            raise TableError(f"no table can be made at {out}; its folder is read-only") from error
+            raise TableError(
+                f"no table can be made at {out} ({error}); can its folder be written?"
+            ) from error
         try:
             self._open(digest)
         except BaseException as error:
