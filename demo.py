@@ -10,8 +10,8 @@ from pathlib import Path
 
 import tyro
 
-from models.listen import PageError, listen, open_share_link, upload_folder
-from models.memory import share_memory
+from models.page.server import PageError, listen, open_share_link, upload_folder
+from models.photos.memory import share_memory
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def serve(config: PageConfig) -> None:
     """Load the model, open the page, and stay until Ctrl-C or SIGTERM."""
     auth = check_config(config)
     share_memory()
-    from models.source import ModelSource
+    from models.sources.served_model import ModelSource
 
     source = ModelSource.open(config.model, config.artifact)
     if config.watch and source.wanted is None:
@@ -85,7 +85,7 @@ def serve(config: PageConfig) -> None:
     with listen(config.host, config.port) as server:
         import uvicorn
 
-        from models.page import build_app
+        from models.page.app import build_app
 
         port = server.getsockname()[1]
         settings = uvicorn.Config(

@@ -20,15 +20,15 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywhere
 
-from train.cache import decode_photos
-from train.calibration import calibrate, fit_calibration
-from train.checkpoint import load_checkpoint
 from train.config import config_from_dict
-from train.data import PhotoDataset, Split
-from train.metrics import expected_calibration_error
-from train.network import build_preprocess, build_trained
-from train.transforms import build_eval_transform
-from train.trust import eager_outputs
+from train.data.batches import PhotoDataset, Split
+from train.data.photo_cache import decode_photos
+from train.data.transforms import build_eval_transform
+from train.engine.checkpoints import load_checkpoint
+from train.engine.recipe import build_preprocess, build_trained
+from train.evaluation.metrics import expected_calibration_error
+from train.exporting.calibration import calibrate, fit_calibration
+from train.exporting.confidence import eager_outputs
 
 REPEATS, FOLDS = 5, 5
 SHARES = np.linspace(0, 0.05, 26)

@@ -1,4 +1,4 @@
-"""How well train/duplicates.py finds duplicates planted among real photos, and how it scales.
+"""How well duplicates planted among real photos are found, and how the search scales.
 
 python benchmarks/duplicates.py --data DIR [--seed 1]; copies the photos of DIR to a temporary
 folder, plants duplicates of eight kinds there, hashes everything, and prints recall by kind,
@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywhere
 
 from models.photos import PHOTO_EXTENSIONS, PhotoError, read_photo
-from train.duplicates import CORNERS, THUMBNAIL_PX, PhotoHashes, find_pairs, hash_photo
+from train.cleaning.duplicates import CORNERS, THUMBNAIL_PX, PhotoHashes, find_pairs, hash_photo
 
 # What is planted -> its strength, and the kind that find_pairs should name.
 KINDS = {

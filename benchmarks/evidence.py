@@ -7,7 +7,7 @@ python benchmarks/evidence.py --data DIR --run RUN --outside DIR; prints two tab
   area under the curve; against random maps. Faithful evidence: low deletion, high insertion.
 - Boxes: validation photos at a random scale and place on outside photos; overlap of the box found
   with the pasted photo, against a box of equal area in the middle. The level of the box is chosen
-  on training photos (--choose) and used as models.evidence.BOX_LEVEL.
+  on training photos (--choose) and used as models.model_file.evidence.BOX_LEVEL.
 """
 
 import sys
@@ -23,12 +23,12 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywhere
 
-from models.evidence import BOX_LEVEL, Box, find_box, spread
+from models.model_file.evidence import BOX_LEVEL, Box, find_box, spread
 from models.photos import read_photo
 from models.predictor import Predictor
-from models.source import find_model
-from train.data import Split
-from train.known import find_outside
+from models.sources.served_model import find_model
+from train.data.batches import Split
+from train.exporting.known_score import find_outside
 
 SIDE_PX, STEPS, BLUR_PX = 384, 16, 24.0
 LEVELS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)

@@ -28,13 +28,13 @@ from torchvision.transforms import v2
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywhere
 
-from models.preprocess import Preprocess
-from train.cache import decode_photos
+from models.model_file.preprocess import Preprocess
 from train.config import TransferConfig
-from train.data import EpochBatches, PhotoDataset
-from train.device import build_accelerator
-from train.run import build_loader, build_transforms
-from train.transforms import PhotoTransform
+from train.data.batches import EpochBatches, PhotoDataset
+from train.data.photo_cache import decode_photos
+from train.data.transforms import PhotoTransform
+from train.engine.device import build_accelerator
+from train.engine.training_run import build_loader, build_transforms
 
 WORKERS = 2
 OURS = "this project"
@@ -70,7 +70,7 @@ def draw_photos(root: Path, config: SpeedConfig) -> None:
 
 
 def build_v2(side: int, preprocess: Preprocess) -> v2.Compose:
-    """What is nearest to train.transforms.build_train_transform in torchvision.
+    """What is nearest to train.data.transforms.build_train_transform in torchvision.
 
     On Pillow's images; on tensors it is no faster (4.9 against 5.0 ms a photo of 800 x 600).
     """

@@ -29,12 +29,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywh
 
 from models.photos import PHOTO_EXTENSIONS
 from models.predictor import Predictor
-from train.calibration import calibrate, fit_calibration
-from train.checkpoint import load_checkpoint
 from train.config import config_from_dict
-from train.data import Split
-from train.drawn import LANDMARKS, draw_photo
-from train.known import (
+from train.data.batches import Split
+from train.engine.checkpoints import load_checkpoint
+from train.engine.recipe import build_preprocess, build_trained
+from train.exporting.calibration import calibrate, fit_calibration
+from train.exporting.confidence import build_finder, decode_folder
+from train.exporting.known_score import (
     ACCEPTED,
     KnownFit,
     apply_score,
@@ -44,8 +45,7 @@ from train.known import (
     find_prototypes,
     fit_known,
 )
-from train.network import build_preprocess, build_trained
-from train.trust import build_finder, decode_folder
+from train.notebook_support.drawn_photos import LANDMARKS, draw_photo
 
 NEIGHBOUR, SUBSPACE, IMAGES = 5, 256, 100
 FREE = 0.03

@@ -21,14 +21,14 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywhere
 
-from models.pretrained import build_pretrained
-from train.cache import decode_photos
+from models.networks.pretrained import build_pretrained
 from train.config import TransferConfig
-from train.data import EpochBatches, PhotoDataset
-from train.device import build_accelerator
-from train.engine import Trainer
-from train.network import build_phases, build_preprocess
-from train.run import build_loader, build_transforms
+from train.data.batches import EpochBatches, PhotoDataset
+from train.data.photo_cache import decode_photos
+from train.engine.device import build_accelerator
+from train.engine.recipe import build_phases, build_preprocess
+from train.engine.trainer import Trainer
+from train.engine.training_run import build_loader, build_transforms
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywhere
 
-from models.page import build_page
+from models.page.app import build_page
 from models.predictor import Predictor
-from models.source import ModelSource, Served, find_model
+from models.sources.served_model import ModelSource, Served, find_model
 
 
 @dataclass(frozen=True)

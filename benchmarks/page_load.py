@@ -28,11 +28,11 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 WARM_SECONDS = 120
-# Its queue and its number of workers are those of models.page.
+# Its queue and its number of workers are those of models.page.app.
 EMPTY_PAGE = """
 import contextlib, os, sys
 sys.path.insert(0, sys.argv[1])
-from models.listen import listen, upload_folder
+from models.page.server import listen, upload_folder
 with contextlib.suppress(KeyboardInterrupt), upload_folder(), listen("127.0.0.1", 7880) as server:
     import gradio as gr
     import uvicorn

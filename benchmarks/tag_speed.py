@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywh
 from benchmarks.page_latency import draw_photo
 from models.photos import read_photo
 from models.predictor import Predictor
-from models.source import find_model
+from models.sources.served_model import find_model
 from models.tagging.workers import cores
 
 ROOT = Path(__file__).parents[1]

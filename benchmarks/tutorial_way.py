@@ -17,7 +17,7 @@ from torchvision.transforms import PILToTensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywhere
 
-from models.source import find_model
+from models.sources.served_model import find_model
 
 
 @dataclass(frozen=True)

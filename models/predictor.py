@@ -15,12 +15,12 @@ import PIL.Image
 import torch
 from torch import Tensor, nn
 
-from models.classifier import Calibration, KnownScore, PhotoClassifier, feature_layout
-from models.evidence import Box, find_box, seen_region
-from models.landmarks import Place
-from models.model_archive import check_archive
+from models.model_file.classifier import Calibration, KnownScore, PhotoClassifier, feature_layout
+from models.model_file.evidence import Box, find_box, seen_region
+from models.model_file.model_archive import check_archive
+from models.model_file.preprocess import Preprocess
 from models.photos import read_photo
-from models.preprocess import Preprocess
+from models.places.landmarks import Place
 
 FORMAT_VERSION = 2
 METHODS = ("known_score", "explain", "answer")

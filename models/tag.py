@@ -14,13 +14,13 @@ import tyro
 from tqdm import tqdm
 
 from models.metadata.exiftool import ExiftoolError, check_exiftool
-from models.tagging.found_photos import NamedNothing, check_names, find_photos
+from models.tagging.photo_list import NamedNothing, check_names, find_photos
 from models.tagging.table import TableError, check_format, one_line
 from models.tagging.workers import WorkerError, cores, tag_photos, warm_up
 
 if TYPE_CHECKING:
+    from models.tagging.resumable_table import WorkFile
     from models.tagging.tagger import Tagger
-    from models.tagging.work_file import WorkFile
 
 ERRORS_SHOWN = 5
 
@@ -105,9 +105,9 @@ def tag(config: TagConfig) -> int:
         The exit status: 1 if no photo could be read.
     """
     from models.predictor import ModelFileError
-    from models.source import ModelSource
+    from models.sources.served_model import ModelSource
+    from models.tagging.resumable_table import WorkFile
     from models.tagging.tagger import Tagger
-    from models.tagging.work_file import WorkFile
 
     try:
         served = ModelSource.open(config.model, config.artifact).served
@@ -121,7 +121,7 @@ def tag(config: TagConfig) -> int:
             raise UsageError(f"no photos in {' '.join(config.photos)}")
         work.write_table()
         if config.write != "none":
-            from models.metadata.place_writer import record_places
+            from models.metadata.write_places import record_places
 
             embedded = config.write == "embed"
             settings = (embedded, config.dry_run, config.overwrite_gps, config.min_score)
@@ -154,7 +154,7 @@ def _tag_photos(config: TagConfig, tagger: "Tagger", work: "WorkFile") -> None:
         if "-" not in config.photos:
             threading.Thread(target=_count, args=(config.photos, bar), daemon=True).start()
         if config.ray is not None:
-            from models.tagging.cluster import tag_on_ray
+            from models.tagging.ray_tagging import tag_on_ray
 
             tag_on_ray(missing(), tagger, work, config.ray, config.workers, bar.update)
             return
@@ -176,7 +176,7 @@ def main(config: TagConfig) -> int:
     try:
         check_config(config)
         if config.undo is not None:
-            from models.metadata.place_writer import undo_places
+            from models.metadata.write_places import undo_places
 
             return 1 if undo_places(config.undo) else 0
         if config.ray is None:

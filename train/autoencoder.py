@@ -18,20 +18,20 @@ from accelerate.state import AcceleratorState
 from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
 
-from models.autoencoder import ENCODER_FILE, ENCODER_FORMAT, ENCODER_SETTINGS, Autoencoder
+from models.model_file.preprocess import Preprocess
+from models.networks.autoencoder import ENCODER_FILE, ENCODER_FORMAT, ENCODER_SETTINGS, Autoencoder
 from models.predictor import script_network
-from models.preprocess import Preprocess
-from train.checkpoint import load_checkpoint, save_checkpoint
-from train.data import EpochBatches, PhotoDataset, Split
-from train.device import build_accelerator
-from train.engine import Interrupted
+from train.data.batches import EpochBatches, PhotoDataset, Split
+from train.data.transforms import build_eval_transform, build_train_transform
+from train.data.unlabelled import find_photos, photo_keys
+from train.engine.checkpoints import load_checkpoint, save_checkpoint
+from train.engine.device import build_accelerator
+from train.engine.interrupts import StopRequest
+from train.engine.pretraining import AutoencoderConfig, Pretrainer
+from train.engine.trainer import Interrupted
+from train.engine.training_run import KNOWN_ERRORS, build_loader, open_run, read_photos, write_run
 from train.export import PRIVATE, ParityError, code_commit
-from train.pretraining import AutoencoderConfig, Pretrainer
-from train.run import KNOWN_ERRORS, build_loader, open_run, read_photos, write_run
-from train.stop import StopRequest
-from train.tracking import Tracker
-from train.transforms import build_eval_transform, build_train_transform
-from train.unlabelled import find_photos, photo_keys
+from train.tracking.wandb_run import Tracker
 
 PICTURE = "reconstructions.png"
 MODEL_FILE = "autoencoder.pt"

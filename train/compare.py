@@ -11,10 +11,17 @@ from pathlib import Path
 import torch
 import tyro
 
-from train.checkpoint import write_text
-from train.choice import advise, find_mismatch
-from train.contender import Contender, format_table, write_table
-from train.cost import (
+from train.comparison.advice import advise, find_mismatch
+from train.comparison.compared_model import Contender, format_table, write_table
+from train.comparison.finished_runs import (
+    Opened,
+    describe_network,
+    open_models,
+    read_figures,
+    read_training,
+)
+from train.comparison.pareto import draw_fronts
+from train.comparison.serving_cost import (
     BATCH_SIZE,
     CALLS,
     PHOTO_PX,
@@ -24,8 +31,7 @@ from train.cost import (
     measure_speed,
     name_cpu,
 )
-from train.finished import Opened, describe_network, open_models, read_figures, read_training
-from train.front import draw_fronts
+from train.engine.checkpoints import write_text
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,17 @@ from tqdm import tqdm
 
 from models.photos import PHOTO_EXTENSIONS, PhotoError
 from models.predictor import ModelFileError, Predictor, file_digest, rewrite_manifest
-from models.source import fetch_artifact, find_model
-from train.checkpoint import write_text
-from train.data import DataError, clean_class_name
-from train.evaluation_plots import draw_figures
-from train.evaluation_report import write_evaluation
-from train.known import find_outside, measure_known
-from train.predictions import Predictions
-from train.robustness import SEVERITIES
-from train.summary import summarise
-from train.tracking import record_test
-from train.views import score_views, summarise_views
+from models.sources.served_model import fetch_artifact, find_model
+from train.data.batches import DataError, clean_class_name
+from train.engine.checkpoints import write_text
+from train.evaluation.corruptions import SEVERITIES
+from train.evaluation.plots import draw_figures
+from train.evaluation.predictions import Predictions
+from train.evaluation.report import write_evaluation
+from train.evaluation.summary import summarise
+from train.evaluation.variants import score_views, summarise_views
+from train.exporting.known_score import find_outside, measure_known
+from train.tracking.wandb_run import record_test
 
 
 @dataclass(frozen=True)

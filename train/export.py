@@ -15,20 +15,20 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from models.autoencoder import INIT_FILE
-from models.landmarks import find_places
+from models.networks.autoencoder import INIT_FILE
+from models.places.landmarks import find_places
 from models.predictor import FORMAT_VERSION, Predictor, file_digest, save_model
-from train.cache import decode_photos
-from train.card import write_card
-from train.checkpoint import load_checkpoint, write_text
 from train.config import config_from_dict
-from train.data import DataError, Split
-from train.evaluation_plots import plot_reliability
-from train.network import build_preprocess, build_trained
-from train.plots import plot_confusion
-from train.predictions import Predictions
-from train.summary import summarise
-from train.trust import learn_trust
+from train.data.batches import DataError, Split
+from train.data.photo_cache import decode_photos
+from train.engine.checkpoints import load_checkpoint, write_text
+from train.engine.plots import plot_confusion
+from train.engine.recipe import build_preprocess, build_trained
+from train.evaluation.plots import plot_reliability
+from train.evaluation.predictions import Predictions
+from train.evaluation.summary import summarise
+from train.exporting.confidence import learn_trust
+from train.exporting.model_card import write_card
 
 # A model file travels: no folder of the machine that made it, nothing about its W&B run.
 PRIVATE = (

@@ -26,15 +26,15 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from tqdm import tqdm
 
-from models.pretrained import set_train_mode
+from models.networks.pretrained import set_train_mode
 from train.config import ScratchConfig, TrainConfig, TransferConfig
-from train.data import EpochBatches, PhotoDataset
-from train.device import build_accelerator
-from train.engine import Trainer
-from train.network import build_network, build_phases, build_preprocess
-from train.run import KNOWN_ERRORS, build_loader, build_transforms, read_photos
-from train.sources import open_source
-from train.stop import StopRequest
+from train.data.batches import EpochBatches, PhotoDataset
+from train.data.sources import open_source
+from train.engine.device import build_accelerator
+from train.engine.interrupts import StopRequest
+from train.engine.recipe import build_network, build_phases, build_preprocess
+from train.engine.trainer import Trainer
+from train.engine.training_run import KNOWN_ERRORS, build_loader, build_transforms, read_photos
 
 EXPLODED = 4.0  # times the smallest loss so far
 MIN_POINTS = 20

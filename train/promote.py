@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from train.tracking import Registry
+from train.tracking.wandb_run import Registry
 
 
 @dataclass(frozen=True)

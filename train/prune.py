@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import tyro
 from tqdm import tqdm
 
-from train.candidates import to_prune
-from train.tracking import Registry
+from train.tracking.ranking import to_prune
+from train.tracking.wandb_run import Registry
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from models.photos import PHOTO_EXTENSIONS, PhotoError
 from models.predictor import ModelFileError, Predictor, file_digest
-from models.source import find_model
-from train.data import DataError
+from models.sources.served_model import find_model
+from train.data.batches import DataError
 from train.export import code_commit
 
 ROOT = Path(__file__).parents[1]

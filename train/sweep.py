@@ -19,8 +19,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from train.plots import plot_importances
-from train.sweep_file import Sweep, SweepError, read_sweep
+from train.engine.plots import plot_importances
+from train.search.sweep_file import Sweep, SweepError, read_sweep
 
 POLL_SECONDS = 0.5
 

@@ -17,17 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from models.metadata.exiftool import ExiftoolError, Tags, check_exiftool, edit_files
-from models.metadata.journal import Journal, Outcome
 from models.metadata.photo_tags import PhotoTags
-from models.metadata.proof import digest_pixels, find_difference
-from models.metadata.sidecar import write_sidecar
-from models.metadata.swap import (
+from models.metadata.safe_replace import (
     ChangeError,
     check_writable,
     partial_name,
     reason,
     remove_left_behind,
 )
+from models.metadata.sidecar import write_sidecar
 from models.metadata.tag_names import (
     STALE,
     has_place_names,
@@ -35,6 +33,8 @@ from models.metadata.tag_names import (
     settings_to_add,
     tags_to_add,
 )
+from models.metadata.undo_journal import Journal, Outcome
+from models.metadata.verify import digest_pixels, find_difference
 from models.photos import MAX_BYTES
 
 BATCH = 32

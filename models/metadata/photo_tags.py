@@ -6,7 +6,7 @@ from functools import cache
 
 from babel.core import get_global
 
-from models.landmarks import Place, country_name
+from models.places.landmarks import Place, country_name
 
 # Not of XML 1.0, or of no use in a line: control characters, lone halves of pairs.
 UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")

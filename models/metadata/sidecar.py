@@ -8,10 +8,10 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from models.metadata.journal import Journal, Outcome
 from models.metadata.photo_tags import PhotoTags, clean_text
-from models.metadata.swap import ChangeError, check_writable, reason
-from models.position import read_position
+from models.metadata.safe_replace import ChangeError, check_writable, reason
+from models.metadata.undo_journal import Journal, Outcome
+from models.photos.position import read_position
 
 MAX_SIDECAR_BYTES = 8 * 1000**2
 NAMESPACES = {

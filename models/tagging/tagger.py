@@ -5,9 +5,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.evidence import find_box
-from models.landmarks import country_name
+from models.model_file.evidence import find_box
 from models.photos import PhotoError
+from models.places.landmarks import country_name
 from models.predictor import Predictor, first_line
 from models.tagging.table import COLUMNS, Row, printable
 

@@ -166,7 +166,7 @@ def _load(path: Path, digest: str, version: str | None) -> None:
     import cv2
     import torch
 
-    from models.memory import keep_memory
+    from models.photos.memory import keep_memory
     from models.predictor import Predictor
     from models.tagging.tagger import Tagger
 

@@ -1,0 +1,1 @@
+"""Where landmarks are, and a map of the world."""

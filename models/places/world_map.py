@@ -1,0 +1,141 @@
+"""A picture of the world with a pin, drawn here: no map service is asked."""
+
+import json
+import math
+from collections.abc import Iterable
+from functools import cache
+from itertools import accumulate, chain, pairwise
+from pathlib import Path
+
+# TopoJSON of land and borders, 1:110 million; its head says where it is from (world-atlas 2.0.2,
+# ISC licence; Natural Earth, public domain).
+WORLD = Path(__file__).with_name("world.json")
+UNITS = 10  # to a degree: whole numbers are short, and a tenth is a pixel of the close view
+TURN = 360 * UNITS
+TOP, BOTTOM = 84, -58  # degrees: all land but Antarctica
+SQUEEZE = math.cos(math.radians(36))  # equirectangular, true to shape at 36 degrees
+CLOSE = 15 * UNITS  # what the close view shows to each side
+MIN_SQUEEZE = 0.1  # at the poles a degree east has no length
+GAP = 50
+PIN_DEGREES = 18  # how high a pin stands
+# Gradio's colours where the page has them.
+STYLE = (
+    "width:100%;height:auto;display:block;overflow:visible;"
+    "color:var(--body-text-color,currentColor);--pin:var(--primary-500,#e5484d)"
+)
+LINE = 'stroke="currentColor" stroke-width=".7" vector-effect="non-scaling-stroke"'
+PIN = (
+    '<g transform="translate({:.0f} {:.0f})" stroke="#fff" stroke-width="8">'
+    '<path d="M0 0C-16-48-56-78-56-124a56 56 0 1 1 112 0C56-78 16-48 0 0z" fill="var(--pin)"/>'
+    '<circle cy="-124" r="18" fill="#fff"/></g>'
+)
+
+
+def draw_map(latitude: float, longitude: float) -> str:
+    """The world, and a closer view beside it, with a pin in both.
+
+    Args:
+        latitude: Degrees north, in [-90, 90].
+        longitude: Degrees east, in [-180, 180].
+
+    Returns:
+        An inline SVG element as wide as what it stands in, about 60 kB; no script, nothing to
+        fetch, in the colours of the text around it.
+
+    Raises:
+        ValueError: If this is no point on earth.
+    """
+    if not (abs(latitude) <= 90 and abs(longitude) <= 180):
+        raise ValueError(f"{latitude}, {longitude} is no point on earth; check the coordinates")
+    top, bottom = max(TOP, latitude + PIN_DEGREES), BOTTOM if latitude > BOTTOM else -90
+    height, width = (top - bottom) * UNITS, TURN * SQUEEZE
+    x, y = longitude * UNITS, -latitude * UNITS
+    # Degrees east grow shorter towards the poles, so more of them fit.
+    half = CLOSE / max(MIN_SQUEEZE, math.cos(math.radians(latitude)))
+    close = (x - half, y - CLOSE, 2 * half, 2 * CLOSE)
+    frame = '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" fill="none" '.format(*close)
+    frame += 'stroke="var(--pin)" vector-effect="non-scaling-stroke"/>'
+    # A world on either side: what crosses the date line goes on there.
+    land, borders = (
+        "".join(f'<use href="#map-{what}" x="{turn}"/>' for turn in (-TURN, 0, TURN))
+        for what in ("land", "borders")
+    )
+    north, east = "NS"[latitude < 0], "EW"[longitude < 0]
+    where = f"{abs(latitude):.2f} {north}, {abs(longitude):.2f} {east}"
+    whole = (-TURN / 2, -top * UNITS, TURN, height)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width + GAP + height:.0f} '
+        f'{height:.0f}" role="img" aria-label="Map of the world with a pin at {where}" '
+        f'style="{STYLE}"><defs>{_outlines()}</defs>'
+        + _panel(0, width, height, whole, 30, land + frame)
+        + _panel(width + GAP, height, height, close, 5, land + borders)
+        + PIN.format((longitude + 180) * UNITS * SQUEEZE, (top - latitude) * UNITS)
+        + PIN.format(width + GAP + height / 2, height / 2)
+        + "</svg>"
+    )
+
+
+def _panel(
+    left: float, width: float, height: float, view: tuple[float, ...], step: int, content: str
+) -> str:
+    """A part of the world stretched over a rectangle, with lines each step degrees."""
+    box = "{:.1f} {:.1f} {:.1f} {:.1f}".format(*view)
+    lines = "".join(f"M{x} -900V900" for x in range(-2 * TURN, 2 * TURN, step * UNITS))
+    lines += "".join(f"M{-2 * TURN} {y}H{2 * TURN}" for y in range(-900, 901, step * UNITS))
+    return (
+        f'<svg x="{left:.0f}" width="{width:.0f}" height="{height:.0f}" viewBox="{box}" '
+        f'preserveAspectRatio="none"><path d="{lines}" stroke-opacity=".15" {LINE}/>{content}'
+        f'<rect x="{view[0]:.1f}" y="{view[1]:.1f}" width="{view[2]:.1f}" height="{view[3]:.1f}" '
+        f'fill="currentColor" fill-opacity=".04" stroke-opacity=".5" {LINE}/></svg>'
+    )
+
+
+@cache
+def _outlines() -> str:
+    """SVG paths of land and of borders between countries, from TopoJSON.
+
+    Arcs are steps in whole numbers, and ~i is arc i backwards
+    (https://github.com/topojson/topojson-specification). Arcs that bound no land lie in it.
+    """
+    world = json.loads(WORLD.read_text(encoding="utf-8"))
+    (scale_x, scale_y), (start_x, start_y) = world["transform"].values()
+    arcs = [
+        [
+            (round((start_x + scale_x * x) * UNITS), round(-(start_y + scale_y * y) * UNITS))
+            for x, y in accumulate(arc, lambda a, b: (a[0] + b[0], a[1] + b[1]))
+        ]
+        for arc in world["arcs"]
+    ]
+    polygons = world["objects"]["land"]["geometries"][0]["arcs"]
+    rings = [
+        _unroll(chain.from_iterable(arcs[i] if i >= 0 else arcs[~i][::-1] for i in ring))
+        for ring in chain.from_iterable(polygons)
+    ]
+    coasts = {max(i, ~i) for ring in chain.from_iterable(polygons) for i in ring}
+    borders = [arc for i, arc in enumerate(arcs) if i not in coasts]
+    return (
+        f'<path id="map-land" d="{_path(rings, "z")}" fill="currentColor" fill-opacity=".18" '
+        f'stroke-opacity=".6" {LINE}/><path id="map-borders" d="{_path(borders)}" fill="none" '
+        f'stroke-opacity=".4" {LINE}/>'
+    )
+
+
+def _unroll(ring: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """A ring without the jump from one edge of the map to the other at the date line."""
+    points: list[tuple[int, int]] = []
+    for x, y in ring:
+        turns = round((points[-1][0] - x) / TURN) if points else 0
+        points.append((x + turns * TURN, y))
+    if points[-1][0] != points[0][0]:  # Antarctica goes round the pole, and is closed along it
+        points += [(points[-1][0], 90 * UNITS), (points[0][0], 90 * UNITS)]
+    return points
+
+
+def _path(lines: Iterable[list[tuple[int, int]]], end: str = "") -> str:
+    """SVG path data, each point relative to the one before."""
+    data = []
+    for line in lines:
+        steps = ((b[0] - a[0], b[1] - a[1]) for a, b in pairwise(line))
+        drawn = " ".join(f"{dx} {dy}" for dx, dy in steps if dx or dy).replace(" -", "-")
+        data.append(f"M{line[0][0]} {line[0][1]}l{drawn or '0 0'}{end}")
+    return "".join(data)

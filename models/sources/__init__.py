@@ -1,0 +1,1 @@
+"""Where the served model comes from."""

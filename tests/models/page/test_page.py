@@ -1,0 +1,393 @@
+"""The page in a real browser: upload, clipboard, webcam, several photos, bad photos."""
+
+import csv
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from playwright.sync_api import Browser, BrowserType, Dialog, sync_playwright
+from playwright.sync_api import Page as Tab
+
+from models.predictor import Predictor
+from tests.support.bad_photos import BAD_PHOTOS, encode
+from tests.support.commands import Page
+from tests.support.drawing import TOY_CLASSES, draw_landmark
+from tests.support.placed_model import (
+    HOSTILE,
+    HOSTILE_PLACE,
+    rename_classes,
+    save_placed_model,
+    with_position,
+)
+from train.config import TransferConfig
+from train.engine.training_run import run_training
+
+CHROMIUM = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM, reason="no chromium: apt-get install chromium"),
+]
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+    "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+]  # fmt: skip
+LABEL_ROWS = "#answer .confidence-set"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[BrowserType]:
+    with sync_playwright() as playwright:
+        yield playwright.chromium
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: BrowserType) -> Iterator[Browser]:
+    browser = chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield browser
+    browser.close()
+
+
+class Watched:
+    """A tab that notes every console error and every request off this machine."""
+
+    def __init__(self, browser: Browser, url: str, theme: str = "light", **options: object) -> None:
+        self.context = browser.new_context(**options)
+        self.tab: Tab = self.context.new_page()
+        self.problems: list[str] = []
+        self.tab.on("console", lambda m: m.type == "error" and self.problems.append(m.text))
+        self.tab.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.tab.on("dialog", self._refuse)
+        self.tab.on("request", lambda request: self._check(request.url))
+        self.tab.goto(f"{url}/?__theme={theme}")
+        self.tab.wait_for_selector("#photo")
+
+    def _check(self, url: str) -> None:
+        if not url.startswith(("http://127.0.0.1:", "data:", "blob:", "ws://127.0.0.1:")):
+            self.problems.append(f"request to {url}")
+
+    def _refuse(self, dialog: Dialog) -> None:
+        self.problems.append(f"a script ran: {dialog.message}")
+        dialog.dismiss()
+
+    def labels(self) -> list[str]:
+        self.tab.wait_for_selector(LABEL_ROWS, timeout=15_000)
+        return [
+            row.inner_text().split("\n")[0].strip()
+            for row in self.tab.query_selector_all(f"{LABEL_ROWS} .label .text")
+        ]
+
+    def give(self, name: str, content: bytes) -> None:
+        self.tab.set_input_files(
+            "#photo input[type=file]",
+            {"name": name, "mimeType": "image/jpeg", "buffer": content},
+        )
+
+    def clear(self) -> None:
+        self.tab.click("#photo button[aria-label='Remove Image']")
+
+
+@pytest.fixture
+def watched(browser: Browser, page: Page) -> Iterator[Watched]:
+    tab = Watched(browser, page.url)
+    yield tab
+    tab.context.close()
+    assert tab.problems == []
+
+
+@dataclass(frozen=True)
+class PlacedPage:
+    """A page whose model knows one photo and not the other; its labels and places are hostile."""
+
+    url: str
+    known: bytes
+    unknown: bytes
+
+
+@pytest.fixture(scope="module")
+def placed(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlacedPage]:
+    path = tmp_path_factory.mktemp("placed") / "model.pt"
+    known, unknown = save_placed_model(toy_model, path, HOSTILE_PLACE)
+    rename_classes(path, HOSTILE)
+    running = Page("--model", path, "--port", 7980)
+    yield PlacedPage(running.url, known, unknown)
+    output = running.stop()
+    assert "Traceback" not in output, output
+    assert "48.8" not in output  # where photos were taken is nobody's business
+
+
+@pytest.fixture
+def wide(browser: Browser, placed: PlacedPage) -> Iterator[Watched]:
+    tab = Watched(browser, placed.url, viewport={"width": 1280, "height": 900})
+    yield tab
+    tab.context.close()
+    assert tab.problems == []
+
+
+def test_upload_shows_five_labels_best_first(watched: Watched, toy_model: Path) -> None:
+    content = encode(draw_landmark(1, 0, (400, 300)), "JPEG")
+    watched.give("castle.jpg", content)
+    assert watched.labels() == list(Predictor.load(toy_model).classify(content))
+    about = watched.tab.inner_text("#about")
+    for part in ("toy", "validation top-1 50.0%", "(40 photos)", "deleted"):
+        assert part in about
+
+
+def test_empty_page_says_what_to_do(watched: Watched) -> None:
+    assert "Drop a photo here" in watched.tab.inner_text("#photo")
+    assert "Give a photo" in watched.tab.inner_text("#title")
+    assert f"{len(TOY_CLASSES)} landmarks" in watched.tab.inner_text("#about")
+    # The camera opens on a click, not before.
+    assert watched.tab.query_selector("video") is None
+
+
+def test_clipboard(browser: Browser, page: Page) -> None:
+    origin = {"permissions": ["clipboard-read", "clipboard-write"]}
+    watched = Watched(browser, page.url, **origin)
+    watched.tab.evaluate(
+        """async () => {
+            const canvas = document.createElement("canvas");
+            canvas.width = 320; canvas.height = 240;
+            const draw = canvas.getContext("2d");
+            draw.fillStyle = "seagreen"; draw.fillRect(0, 0, 320, 240);
+            const blob = await new Promise(done => canvas.toBlob(done, "image/png"));
+            await navigator.clipboard.write([new ClipboardItem({"image/png": blob})]);
+        }"""
+    )
+    watched.tab.click("#photo button[aria-label='Paste from clipboard']")
+    assert len(watched.labels()) == 5
+    watched.context.close()
+    assert watched.problems == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_fits_the_screen(browser: Browser, page: Page, width: int, theme: str) -> None:
+    watched = Watched(browser, page.url, theme, viewport={"width": width, "height": 844})
+    watched.give("castle.jpg", encode(draw_landmark(1, 0, (800, 600)), "JPEG"))
+    assert len(watched.labels()) == 5
+    assert watched.tab.evaluate("document.documentElement.scrollWidth") <= width
+    is_dark = watched.tab.evaluate("document.body.classList.contains('dark')")
+    assert is_dark == (theme == "dark")
+    watched.context.close()
+    assert watched.problems == []
+
+
+def test_several_photos_and_their_csv(watched: Watched, toy_model: Path, tmp_path: Path) -> None:
+    watched.tab.get_by_role("tab", name="Several photos").click()
+    contents = {f"{i}.jpg": encode(draw_landmark(i, 0), "JPEG") for i in range(3)}
+    contents["broken.jpg"] = b"no photo"
+    watched.tab.set_input_files(
+        "#files input[type=file]",
+        [
+            {"name": name, "mimeType": "image/jpeg", "buffer": content}
+            for name, content in contents.items()
+        ],
+    )
+    link = watched.tab.wait_for_selector("#csv a[download]", timeout=20_000)
+    with watched.tab.expect_download() as download:
+        link.click()
+    download.value.save_as(tmp_path / "answers.csv")
+    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["photo"]: row for row in csv.DictReader(file)}
+    assert list(rows) == list(contents)
+    assert "a text file" in rows["broken.jpg"]["error"]
+    predictor = Predictor.load(toy_model)
+    for name in list(contents)[:3]:
+        best = next(iter(predictor.classify(contents[name]).items()))
+        assert rows[name]["label_1"] == best[0]
+        assert float(rows[name]["probability_1"]) == pytest.approx(best[1], abs=1e-6)
+        assert rows[name]["label_5"]
+        assert best[0] in watched.tab.inner_text("#table")
+
+
+def test_bad_photos_are_explained_and_the_next_is_answered(watched: Watched) -> None:
+    good = encode(draw_landmark(2, 0), "JPEG")
+    for name, (content, message) in BAD_PHOTOS.items():
+        watched.give("photo.jpg", content)
+        toast = watched.tab.wait_for_selector(".toast-body.error", timeout=15_000)
+        text = toast.inner_text()
+        assert any(part in text for part in message.split("|")), (name, text)
+        assert "Traceback" not in text
+        watched.tab.click(".toast-close")
+        watched.tab.wait_for_selector(".toast-body.error", state="detached")
+        watched.clear()
+    watched.give("good.jpg", good)
+    assert len(watched.labels()) == 5
+
+
+def test_known_photo_shows_place_map_and_distance(wide: Watched, placed: PlacedPage) -> None:
+    wide.give("castle.jpg", with_position(placed.known, 48.8593, 2.2945))
+    assert all(HOSTILE in label for label in wide.labels())
+    assert wide.tab.inner_text("#headline h2") == f"Perhaps {HOSTILE}"
+    assert wide.tab.inner_text("#headline p") == '{{value}}<b> in "><i>Paris, France'
+    place = wide.tab.inner_text("#place")
+    assert "48.8584° N, 2.2945° E" in place
+    assert "own GPS says 48.8593° N, 2.2945° E, 100 m from the landmark" in place
+    assert "stays on this server" in place
+    link = wide.tab.query_selector("#place a")
+    assert link.get_attribute("href").startswith("https://www.openstreetmap.org/?mlat=48.85840")
+    assert link.get_attribute("rel") == "noopener noreferrer"
+    assert link.get_attribute("target") == "_blank"
+    assert wide.tab.locator("#place svg[role=img]").bounding_box()["width"] > 300
+    assert wide.tab.evaluate("getComputedStyle(document.querySelector('#answer')).filter") == "none"
+    assert "19 of 20" in wide.tab.inner_text("#about")
+
+
+def test_unknown_photo_is_said_to_be_so(wide: Watched, placed: PlacedPage) -> None:
+    wide.give("dog.jpg", with_position(placed.unknown, -33.8568, -70.5))
+    assert len(wide.labels()) == 5
+    headline = wide.tab.inner_text("#headline")
+    assert headline.startswith("Not one of the landmarks I know")
+    assert "one of the 6 landmarks that this model knows" in headline
+    filter = wide.tab.evaluate("getComputedStyle(document.querySelector('#answer')).filter")
+    assert "grayscale(1)" in filter
+    assert wide.tab.query_selector("#place svg") is None
+    place = wide.tab.inner_text("#place")
+    assert "33.8568° S, 70.5000° W. That position" in place
+    assert "landmark" not in place
+
+
+def test_switch_lays_the_evidence_over_the_photo(wide: Watched, placed: PlacedPage) -> None:
+    wide.give("castle.jpg", placed.known)
+    wide.labels()
+    overlay, photo = wide.tab.locator("#evidence svg"), wide.tab.locator("#photo .image-frame img")
+    assert not overlay.is_visible()
+    wide.tab.focus("#why input")
+    wide.tab.keyboard.press("Space")
+    overlay.wait_for(state="visible", timeout=2000)
+    assert overlay.bounding_box() == photo.bounding_box()
+    width, height = map(int, overlay.get_attribute("viewBox").split()[2:])
+    assert height / width == pytest.approx(300 / 400, rel=0.03)  # the photo's shape
+    assert overlay.get_attribute("aria-label").startswith(f"What spoke for {HOSTILE}")
+    assert wide.tab.query_selector("#evidence image[href^='data:image/png;base64,']")
+    # The buttons of the photo stay in reach, and the switch stays on.
+    wide.clear()
+    overlay.wait_for(state="detached")
+    wide.give("other.jpg", placed.unknown)
+    overlay.wait_for(state="visible")
+    wide.tab.uncheck("#why input")
+    overlay.wait_for(state="hidden", timeout=2000)
+
+
+def test_nothing_moves_when_an_answer_comes(wide: Watched, placed: PlacedPage) -> None:
+    parts = ["#photo", "#why", "#answer", "#about"]
+
+    def tops() -> list[float]:
+        return [wide.tab.locator(part).bounding_box()["y"] for part in parts]
+
+    before = tops()
+    for photo in (placed.known, placed.unknown):
+        wide.give("castle.jpg", photo)
+        wide.labels()
+        assert tops() == before
+        wide.clear()
+        wide.tab.wait_for_selector(LABEL_ROWS, state="detached")
+
+
+def test_what_was_said_goes_when_the_next_photo_is_bad(wide: Watched, placed: PlacedPage) -> None:
+    wide.give("castle.jpg", placed.known)
+    wide.labels()
+    wide.give("broken.jpg", b"no photo")
+    wide.tab.wait_for_selector(".toast-body.error")
+    assert wide.tab.query_selector(LABEL_ROWS) is None
+    for part in ("#headline", "#place", "#evidence"):
+        assert wide.tab.inner_text(part).strip() == ""
+        assert wide.tab.query_selector(f"{part} svg") is None
+
+
+def test_several_photos_say_which_are_known(
+    wide: Watched, placed: PlacedPage, tmp_path: Path
+) -> None:
+    wide.tab.set_viewport_size({"width": 390, "height": 844})
+    wide.tab.get_by_role("tab", name="Several photos").click()
+    contents = {"=1+1.jpg": placed.known, "<b>dog.jpg": placed.unknown}
+    wide.tab.set_input_files(
+        "#files input[type=file]",
+        [{"name": n, "mimeType": "image/jpeg", "buffer": c} for n, c in contents.items()],
+    )
+    link = wide.tab.wait_for_selector("#csv a[download]", timeout=20_000)
+    table = wide.tab.inner_text("#table")
+    assert re.search(r"=1\+1\.jpg\s+<img.*yes.*Paris, France\s+48.8584\s+2.2945", table, re.DOTALL)
+    assert re.search(r"dog\.jpg\s+not a known landmark \(nearest: <img.*no\s*$", table, re.DOTALL)
+    assert wide.tab.evaluate("document.documentElement.scrollWidth") <= 390
+    with wide.tab.expect_download() as download:
+        link.click()
+    download.value.save_as(tmp_path / "answers.csv")
+    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as file:
+        known, unknown = csv.DictReader(file)
+    assert known["photo"] == "'=1+1.jpg"  # no formula
+    assert (known["known"], known["place"]) == ("true", HOSTILE)
+    assert (known["latitude"], known["longitude"]) == ("48.8584", "2.2945")
+    assert unknown["known"] == "false"
+    assert unknown["label_1"].startswith(HOSTILE)
+    assert unknown["place"] == unknown["latitude"] == unknown["longitude"] == ""
+
+
+ARROWS = ["Left Arrow", "Right Arrow"]
+
+
+def draw_arrow(label: int, variant: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
+    """A black arrow on white, pointing left (0) or right (1)."""
+    rng = np.random.default_rng((label, variant))
+    width, height = size
+    image = Image.new("RGB", size, "white")
+    x, y = width * rng.uniform(0.45, 0.55), height * rng.uniform(0.45, 0.55)
+    reach = min(size) * rng.uniform(0.3, 0.4)
+    ahead = reach if label else -reach
+    draw, ink = ImageDraw.Draw(image), "black"
+    draw.polygon([(x + ahead, y), (x, y - 0.9 * reach), (x, y + 0.9 * reach)], fill=ink)
+    left, right = sorted((x, x - ahead))
+    draw.rectangle((left, y - 0.3 * reach, right, y + 0.3 * reach), fill=ink)
+    return image
+
+
+@pytest.fixture(scope="module")
+def arrow_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows left from right: trained without flips by the project's own command."""
+    root = tmp_path_factory.mktemp("arrows")
+    for label, name in enumerate(ARROWS):
+        folder = root / "photos" / f"{label}.{name.replace(' ', '_')}"
+        folder.mkdir(parents=True)
+        for variant in range(150):
+            draw_arrow(label, variant).save(folder / f"{variant}.png")
+    config = TransferConfig(
+        data=root / "photos", run_dir=root / "run", epochs=6, image_size=64, eval_image_size=64,
+        batch_size=12, mix_probability=0.0, augment=0.0, ema_decay=0.0, flip=False,
+        precision="fp32", workers=0, device="cpu",
+    )  # fmt: skip
+    assert run_training(config) == 0
+    return root / "run"
+
+
+def test_webcam_snapshot_is_not_mirrored(
+    chromium: BrowserType, arrow_run: Path, tmp_path: Path
+) -> None:
+    predictor = Predictor.load(arrow_run / "model.pt")
+    for label in (0, 1):
+        assert next(iter(predictor.classify(draw_arrow(label, 99, (640, 480))))) == ARROWS[label]
+    running = Page("--model", arrow_run, "--port", 7970)
+    try:
+        for label in (0, 1):
+            film = tmp_path / f"{label}.mjpeg"
+            film.write_bytes(encode(draw_arrow(label, 99, (640, 480)), "JPEG") * 10)
+            camera = f"--use-file-for-fake-video-capture={film}"
+            browser = chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, camera])
+            watched = Watched(browser, running.url, permissions=["camera"])
+            watched.tab.click("#photo button[aria-label='Capture from camera']")
+            watched.tab.click("#photo button:has-text('Click to Access Webcam')")
+            watched.tab.wait_for_function(
+                "() => (document.querySelector('#photo video') || {}).videoWidth > 0"
+            )
+            watched.tab.click("#photo button[aria-label='capture photo']")
+            assert watched.labels()[0] == ARROWS[label]
+            assert watched.problems == []
+            browser.close()
+    finally:
+        running.stop()

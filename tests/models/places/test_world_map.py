@@ -1,0 +1,83 @@
+import math
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from matplotlib.path import Path as Outline
+
+from models.places.world_map import draw_map
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def outlines(picture: ET.Element) -> list[Outline]:
+    """The pieces of land, in degrees east and south."""
+    data = next(path for path in picture.iter(f"{SVG}path") if path.get("id") == "map-land").get(
+        "d"
+    )
+    pieces = []
+    for piece in data.split("M")[1:]:
+        points = np.array(re.findall(r"-?\d+", piece), int).reshape(-1, 2)
+        pieces.append(Outline(points.cumsum(0) / 10))
+    return pieces
+
+
+def test_the_picture_says_what_it_shows_and_asks_nobody() -> None:
+    text = draw_map(48.8584, 2.2945)
+    assert len(text) < 60_000
+    picture = ET.fromstring(text)
+    assert picture.get("role") == "img"
+    assert picture.get("aria-label") == "Map of the world with a pin at 48.86 N, 2.29 E"
+    assert "22.95 S, 43.21 W" in draw_map(-22.9519, -43.2105)
+    tags = {element.tag.removeprefix(SVG) for element in picture.iter()}
+    assert tags <= {"svg", "defs", "g", "path", "rect", "circle", "use"}
+    for element in picture.iter():
+        assert not any(name.startswith("on") for name in element.keys())  # noqa: SIM118
+        assert element.get("href", "#").startswith("#")
+    assert "url(" not in text and "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert "width:100%" in picture.get("style") and "currentColor" in text
+
+
+def test_land_is_where_land_is() -> None:
+    pieces = outlines(ET.fromstring(draw_map(0, 0)))
+
+    def is_land(latitude: float, longitude: float) -> bool:
+        turns = [(longitude + turn, -latitude) for turn in (-360, 0, 360)]
+        return sum(piece.contains_points(turns).sum() for piece in pieces) % 2 == 1
+
+    land = {"Paris": (48.86, 2.29), "Agra": (27.18, 78.04), "Cusco": (-13.16, -72.54),
+            "Chukotka, beyond the date line": (66.5, -175), "South Pole": (-89, 30),
+            "Vanua Levu": (-16.6, 179.2)}  # fmt: skip
+    sea = {"Atlantic": (30, -40), "Pacific": (0, -140), "Caspian Sea": (41, 51), "Arctic": (88, 0),
+           "Bering Sea": (58, -178), "Southern Ocean": (-58, 100)}  # fmt: skip
+    assert [name for name, point in land.items() if not is_land(*point)] == []
+    assert [name for name, point in sea.items() if is_land(*point)] == []
+
+
+@pytest.mark.parametrize(
+    "point", [(48.86, 2.29), (-33.86, 151.21), (64.3, -20.1), (78, 15), (-77.8, 166.7), (90, 180)]
+)
+def test_the_pins_stand_at_the_point(point: tuple[float, float]) -> None:
+    latitude, longitude = point
+    picture = ET.fromstring(draw_map(*point))
+    _, _, _, height = map(float, picture.get("viewBox").split())
+    whole, close = picture.findall(f"{SVG}svg")
+    pins = [
+        tuple(map(float, re.findall(r"-?[\d.]+", group.get("transform"))))
+        for group in picture.findall(f"{SVG}g")
+    ]
+    assert len(pins) == 2
+    for panel, (x, y) in zip((whole, close), pins, strict=True):
+        left, top, wide, high = map(float, panel.get("viewBox").split())
+        east = left + (x - float(panel.get("x"))) / float(panel.get("width")) * wide
+        south = top + y / float(panel.get("height")) * high
+        assert east / 10 == pytest.approx(longitude, abs=0.2 * wide / 3600 + 0.05)
+        assert south / 10 == pytest.approx(-latitude, abs=0.1)
+        assert 0 <= y <= height
+
+
+@pytest.mark.parametrize("point", [(91, 0), (0, 181), (math.nan, 0), (0, math.inf)])
+def test_no_map_of_what_is_not_on_earth(point: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="no point on earth; check the coordinates"):
+        draw_map(*point)

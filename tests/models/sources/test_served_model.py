@@ -1,0 +1,237 @@
+"""Where the page's model comes from: order, checks, cache, watch; the real client, a stand-in."""
+
+import json
+import shutil
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from gradio_client import Client as PageClient
+from gradio_client import handle_file
+from torch import nn
+
+from models.model_file.preprocess import Preprocess
+from models.predictor import (
+    ModelFileError,
+    Predictor,
+    file_digest,
+    rewrite_manifest,
+    save_model,
+)
+from models.sources.served_model import BUNDLED, ModelSource, find_model
+from tests.support.commands import Client, Page
+from tests.support.drawing import TOY_CLASSES, draw_landmark
+from tests.support.fake_wandb import FakeWandb
+from tests.support.tiny_network import TinyNetwork
+
+MODEL = "landmarks/landmarks"
+LOG_MODEL = """
+import json, sys, wandb
+with wandb.init(project="landmarks", id=sys.argv[1]) as run:
+    artifact = wandb.Artifact("landmarks", type="model", metadata=json.loads(sys.argv[3]))
+    artifact.add_file(sys.argv[2], name="model.pt")
+    run.log_artifact(artifact, aliases=["best"]).wait(60)
+"""
+
+
+@pytest.fixture
+def client(fake_wandb: FakeWandb, tmp_path: Path) -> Client:
+    return Client(fake_wandb, tmp_path / "home")
+
+
+@pytest.fixture
+def publish(client: Client) -> Callable[..., str]:
+    """Log a model file as the best one; its sha256."""
+
+    def publish(path: Path, run: str, sha256: str | None = None, **metadata: object) -> str:
+        sha256 = sha256 or file_digest(path)
+        described = json.dumps({"sha256": sha256} | metadata)
+        client.run("-c", LOG_MODEL, run, path, described)
+        return sha256
+
+    return publish
+
+
+@pytest.fixture(scope="module")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second toy model, of the same classes."""
+    torch.manual_seed(1)
+    network = TinyNetwork(nn.AdaptiveAvgPool2d(4), nn.Sequential(nn.Flatten(), nn.Linear(48, 6)))
+    path = tmp_path_factory.mktemp("other") / "model.pt"
+    return save_model(path, network, Preprocess(32, 32), TOY_CLASSES, {"name": "other"})
+
+
+def served(page: Page) -> str:
+    """The digest of the model that answers."""
+    with urllib.request.urlopen(f"{page.url}/health", timeout=10) as response:
+        return json.loads(response.read())["digest"]
+
+
+def wait_for(page: Page, digest: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while served(page) != digest:
+        assert time.monotonic() < deadline, f"{digest} never came"
+        time.sleep(0.1)
+
+
+def open_page(client: Client, *arguments: object) -> Page:
+    return Page("--port", 7930, *arguments, **client.environment, WANDB_MODE="online")
+
+
+def test_page_serves_best_then_its_cached_copy(
+    fake_wandb: FakeWandb, client: Client, publish: Callable, toy_model: Path
+) -> None:
+    digest = publish(toy_model, "first")
+    page = open_page(client)  # a cold cache: opens on the bundled model
+    try:
+        wait_for(page, digest)
+        answer = PageClient(page.url, verbose=False).predict(
+            handle_file(str(save_photo(toy_model.parent))), api_name="/classify"
+        )
+        assert {entry["label"] for entry in answer["confidences"]} < set(TOY_CLASSES)
+    finally:
+        output = page.stop()
+    assert "now serving" in output
+    assert "Traceback" not in output
+    assert list(fake_wandb.runs) == ["first"]  # looking makes no run
+    downloads = fake_wandb.downloads
+    page = open_page(client)
+    try:
+        assert served(page) == digest  # at once
+    finally:
+        page.stop()
+    assert fake_wandb.downloads == downloads
+    fake_wandb.close()
+    page = open_page(client)
+    try:
+        assert served(page) == digest
+    finally:
+        page.stop()
+    page = open_page(client, "--artifact", f"{fake_wandb.entity}/{MODEL}:best", "--watch", 60)
+    try:
+        assert served(page) == digest
+    finally:
+        output = page.stop()
+    assert "serving the copy of v0 kept here" in output
+    assert "Traceback" not in output
+
+
+def save_photo(folder: Path) -> Path:
+    path = folder / "photo.jpg"
+    draw_landmark(0, 0).save(path)
+    return path
+
+
+def test_what_is_asked_for_by_name_must_work(
+    fake_wandb: FakeWandb,
+    client: Client,
+    publish: Callable,
+    toy_model: Path,
+    other_model: Path,
+    tmp_path: Path,
+) -> None:
+    name = f"{fake_wandb.entity}/{MODEL}:best"
+    damaged = tmp_path / "model.pt"
+    damaged.write_bytes(toy_model.read_bytes()[:-100])
+    pickled = tmp_path / "pickled.pt"
+    torch.save({"weights": torch.zeros(3)}, pickled)
+
+    def refused(named: str, **environment: str) -> str:
+        changed = Client(fake_wandb, tmp_path / "home", **environment)
+        done = changed.run("demo.py", "--artifact", named, check=False, timeout=60)
+        assert done.returncode == 2, done.stdout
+        assert "Traceback" not in done.stderr
+        return done.stderr.splitlines()[-1]
+
+    assert "cannot be had" in refused(f"{fake_wandb.entity}/nothing/landmarks:best")
+    assert "cannot be had" in refused(name, WANDB_API_KEY="9" * 40)
+    assert "wandb login" in refused(name, WANDB_API_KEY="")
+    publish(damaged, "damaged")
+    assert "error:" in refused(name)
+    publish(pickled, "pickled")
+    assert "no model file of this project" in refused(name)
+    publish(toy_model, "foreign", sha256="0" * 64)
+    assert "is not the file that its training recorded" in refused(name)
+    publish(other_model, "unsigned", sha256="unknown")
+    assert "records no sha256" in refused(name)
+    # The same bytes again would be the same version.
+    renamed = tmp_path / "renamed.pt"
+    shutil.copy(toy_model, renamed)
+    rewrite_manifest(renamed, {**Predictor.load(renamed).manifest, "name": "renamed"})
+    publish(renamed, "good")
+    fake_wandb.corrupt(f"{MODEL}:best", "model.pt")
+    assert "did not arrive whole" in refused(name)
+    kept = tmp_path / "home" / "landmarks" / "models"
+    assert not list(kept.glob("*/model.pt"))  # nothing that was refused stays
+
+
+def test_watch_swaps_under_load_and_refuses_a_bad_one(
+    fake_wandb: FakeWandb,
+    client: Client,
+    publish: Callable,
+    toy_model: Path,
+    other_model: Path,
+    tmp_path: Path,
+) -> None:
+    first = publish(toy_model, "first")
+    page = open_page(client, "--artifact", f"{fake_wandb.entity}/{MODEL}:best", "--watch", 1)
+    photo = save_photo(tmp_path)
+    answers, failures, done = [], [], threading.Event()
+
+    def ask() -> None:
+        asking = PageClient(page.url, verbose=False)
+        while not done.is_set():
+            try:
+                answers.append(asking.predict(handle_file(str(photo)), api_name="/classify"))
+            except Exception as error:
+                failures.append(error)
+
+    try:
+        assert served(page) == first
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        while not answers:
+            assert not failures
+            time.sleep(0.05)
+        second = publish(other_model, "second")
+        wait_for(page, second)
+        # Its record and its bytes agree, but it is no model: the page stays as it is.
+        pickled = tmp_path / "pickled.pt"
+        torch.save({"weights": torch.zeros(3)}, pickled)
+        publish(pickled, "bad")
+        time.sleep(4)
+        assert served(page) == second
+        done.set()
+        for thread in threads:
+            thread.join()
+    finally:
+        done.set()
+        output = page.stop()
+    assert failures == []
+    assert len(answers) > 10
+    # Both models answered, each whole: every answer is one of theirs.
+    assert len({json.dumps(answer) for answer in answers}) == 2
+    assert "no model file of this project" in output
+    assert "Traceback" not in output
+
+
+def test_order_without_an_account(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NETRC", raising=False)
+    shutil.copytree(toy_model.parent, tmp_path / "run")
+    assert find_model(tmp_path / "run") == tmp_path / "run" / "model.pt"
+    source = ModelSource.open(tmp_path / "run")
+    assert (source.served.predictor.digest, source.wanted) == (file_digest(toy_model), None)
+    source = ModelSource.open()
+    assert (source.served.predictor.path, source.wanted) == (BUNDLED, None)
+    monkeypatch.setenv("LANDMARKS_ARTIFACT", "somebody/landmarks/landmarks:best")
+    with pytest.raises(ModelFileError, match="wandb login"):
+        ModelSource.open()
+    assert ModelSource.open(toy_model).wanted is None  # a path comes first

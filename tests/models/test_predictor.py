@@ -1,0 +1,316 @@
+"""The model file: what goes in comes out the same, and nothing else is needed to run it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.model_file.classifier import Calibration, KnownScore, PhotoClassifier, temperatures
+from models.model_file.preprocess import Preprocess, resize_images
+from models.photos import PhotoError
+from models.predictor import ModelFileError, Predictor, file_digest, save_model
+from models.sources.served_model import BUNDLED, find_model
+from tests.support.drawing import draw_landmark
+from tests.support.tiny_network import TinyNetwork
+
+CLASSES = ["Red Tower", "Green Castle", "Blue Bridge"]
+PREPROCESS = Preprocess(40, 32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+
+
+def build_network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return TinyNetwork(
+        nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5)),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)),
+    )
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    return save_model(path, build_network(), PREPROCESS, CLASSES, {"name": "tiny", "metrics": {}})
+
+
+def random_images(*shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+
+def test_contract_of_the_file_with_torch_alone(model_path: Path) -> None:
+    extra = {"manifest.json": ""}
+    with pytest.warns(Warning, match=r"torch\.jit"):
+        module = torch.jit.load(model_path, _extra_files=extra)
+    manifest = json.loads(extra["manifest.json"])
+    assert module.class_names == CLASSES == manifest["class_names"]
+    assert manifest["temperature"] == 1.0
+    assert manifest["known_threshold"] is None
+    assert manifest["places"] == {}
+    assert Preprocess.from_dict(manifest["preprocess"]) == PREPROCESS
+    for shape in [(3, 16, 16), (3, 90, 31), (3, 31, 400)]:
+        probabilities = module(random_images(*shape))
+        assert probabilities.shape == (3,)
+        assert probabilities.dtype == torch.float32
+        assert probabilities.sum().item() == pytest.approx(1)
+    assert module(random_images(5, 3, 50, 70)).shape == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(3, 20, 20), "uint8"),
+        (torch.zeros(20, 20, dtype=torch.uint8), "shape"),
+        (torch.zeros(20, 20, 3, dtype=torch.uint8), "3 channels first"),
+        (torch.zeros(3, 15, 20, dtype=torch.uint8), "at least 16"),
+    ],
+)
+def test_wrong_input_is_said(model_path: Path, images: torch.Tensor, message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        Predictor.load(model_path).probabilities(images)
+
+
+def test_file_runs_where_only_torch_is(model_path: Path, tmp_path: Path) -> None:
+    script = tmp_path / "alone.py"
+    script.write_text(
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in {'models', 'train', 'timm', 'torchvision', 'PIL'}:\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "import torch\n"
+        "m = torch.jit.load(sys.argv[1])\n"
+        "p = m(torch.full((2, 3, 60, 45), 99, dtype=torch.uint8))\n"
+        "print(m.class_names, p.shape, [n for n in sys.modules if n[:4] == 'timm'])\n"
+        "x = torch.full((2, 3, 60, 45), 99, dtype=torch.uint8)\n"
+        "print(m.known_score(x).shape, [t.shape for t in m.explain(x)])\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", script, model_path],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+        env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    first, second = run.stdout.splitlines()
+    assert first == f"{CLASSES} torch.Size([2, 3]) []"
+    assert second == "torch.Size([2]) [torch.Size([2, 3, 15, 15]), torch.Size([2, 3])]"
+
+
+def test_file_equals_the_network_it_was_made_from(model_path: Path) -> None:
+    network = build_network().eval()
+    images = random_images(4, 3, 61, 83)
+    with torch.no_grad():
+        eager = PhotoClassifier(network, PREPROCESS, CLASSES).eval()(images)
+    torch.testing.assert_close(Predictor.load(model_path).probabilities(images), eager)
+
+
+def test_temperature_softens(tmp_path: Path) -> None:
+    images = random_images(3, 60, 60)
+    parts = (build_network(), PREPROCESS, CLASSES, {}, Calibration(4.0))
+    path = save_model(tmp_path / "soft.pt", *parts)
+    with torch.no_grad():
+        sharp = PhotoClassifier(build_network().eval(), PREPROCESS, CLASSES).eval()(images)
+    expected = torch.softmax(sharp.log() / 4, dim=0)
+    predictor = Predictor.load(path)
+    torch.testing.assert_close(predictor.probabilities(images), expected)
+    assert predictor.manifest["temperature"] == 4.0
+    probabilities, logits, _ = predictor.measure(images.permute(1, 2, 0).numpy())
+    torch.testing.assert_close(logits.softmax(0), sharp)
+    torch.testing.assert_close(probabilities, expected)
+
+
+def test_adaptive_temperature_is_that_of_the_fit(tmp_path: Path) -> None:
+    calibration = Calibration(0.6, 0.05, 1.3)
+    parts = (build_network(), PREPROCESS, CLASSES, {}, calibration)
+    predictor = Predictor.load(save_model(tmp_path / "m.pt", *parts))
+    for seed in range(60, 63):
+        image = random_images(seed, 60, 3).numpy()
+        probabilities, logits, _ = predictor.measure(image)
+        expected = logits[None] / temperatures(logits[None], calibration)
+        torch.testing.assert_close(probabilities, expected.softmax(1)[0])
+
+
+def test_known_score_is_what_was_fitted(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    prototypes = torch.nn.functional.normalize(torch.rand(5, 8, generator=generator), dim=1)
+    network = build_network().eval()
+    images = random_images(4, 3, 61, 83)
+    classifier = PhotoClassifier(network, PREPROCESS, CLASSES).eval()
+    with torch.no_grad():
+        features = network.forward_features(classifier.squares(images))
+        largest = network.forward_head(features).softmax(1).amax(1)
+        direction = torch.nn.functional.normalize(features.mean((2, 3)), dim=1)
+        nearest = (direction @ prototypes.T).amax(1)
+        expected = 2 * torch.logit(largest) + 0.7 * nearest + direction @ torch.arange(8.0) - 3
+        floor = nearest.mean().item()  # some are below it
+        expected -= 200 * (floor - nearest).clamp(min=0)
+    known = KnownScore(2.0, 0.7, prototypes, torch.arange(8.0), -3.0, floor)
+    manifest = {"known_threshold": 0.0}
+    path = save_model(tmp_path / "m.pt", network, PREPROCESS, CLASSES, manifest, known=known)
+    predictor = Predictor.load(path)
+    scores = predictor.module.known_score(images)
+    torch.testing.assert_close(scores, expected, atol=1e-3, rtol=1e-4)
+    assert predictor.module.known_score(images[0]).shape == (1,)
+    answers = [predictor.answer(image.permute(1, 2, 0).numpy()) for image in images]
+    assert [answer.known for answer in answers] == (expected >= 0).tolist()
+    assert answers[0].known_score == pytest.approx(expected[0].item(), abs=1e-3)
+
+
+def test_explain_gives_maps_of_the_best_classes(model_path: Path) -> None:
+    predictor = Predictor.load(model_path)
+    images = random_images(2, 3, 50, 70)
+    with torch.inference_mode():
+        maps, classes = predictor.module.explain(images)
+        best = predictor.module(images).topk(3).indices
+    assert maps.dtype == torch.float32
+    assert maps.shape == (2, 3, 15, 15)
+    assert maps.min() >= 0
+    assert torch.equal(classes, best)
+    answer = predictor.answer(images[0].permute(1, 2, 0).numpy())
+    torch.testing.assert_close(torch.from_numpy(answer.evidence), maps[0])
+    assert list(answer.probabilities) == [CLASSES[index] for index in classes[0].tolist()]
+    assert answer.label == CLASSES[classes[0, 0]]
+    assert len(answer.boxes) == 3
+    assert answer.known  # no threshold was fitted
+
+
+@pytest.mark.parametrize(
+    ("backbone", "side"), [("vit_tiny_patch16_224", 14), ("regnety_002", 7), ("convnext_atto", 7)]
+)
+def test_maps_of_other_kinds_of_networks(tmp_path: Path, backbone: str, side: int) -> None:
+    import timm
+
+    torch.manual_seed(0)
+    network = timm.create_model(backbone, num_classes=3, scriptable=True).eval()
+    path = save_model(tmp_path / "m.pt", network, Preprocess(224, 224), CLASSES, {})
+    images = random_images(1, 3, 100, 100)
+    with torch.inference_mode():
+        maps, _ = Predictor.load(path).module.explain(images)
+    assert maps.shape == (1, 3, side, side)
+    assert maps.flatten(2).std(2).max() > 0
+
+
+def test_batch_equals_one_by_one(model_path: Path) -> None:
+    predictor = Predictor.load(model_path)
+    images = random_images(64, 3, 37, 52)
+    single = torch.stack([predictor.probabilities(image) for image in images])
+    torch.testing.assert_close(predictor.probabilities(images), single)
+
+
+@pytest.mark.parametrize("mode", ["crop", "pad"])
+def test_export_program_equals_the_file(tmp_path: Path, mode: str) -> None:
+    preprocess = Preprocess(32, 32, mode)
+    path = save_model(tmp_path / "model.pt", build_network(), preprocess, CLASSES, {})
+    program = torch.export.load(path.with_suffix(".pt2")).module()
+    predictor = Predictor.load(path)
+    for shape in [(1, 3, 90, 60), (1, 3, 60, 90), (1, 3, 64, 64), (7, 3, 33, 200), (2, 3, 16, 16)]:
+        images = random_images(*shape)
+        torch.testing.assert_close(program(images), predictor.probabilities(images))
+
+
+@pytest.mark.parametrize(
+    "size", [(300, 200), (200, 301), (64, 64), (1000, 333), (20, 30), (17, 400), (65, 64)]
+)
+def test_resize_equals_opencv_area(size: tuple[int, int]) -> None:
+    height, width = size
+    rng = np.random.default_rng(0)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), (0, 0), 1.5)
+    scale = 64 / min(size)
+    resized = (int(width * scale + 0.5), int(height * scale + 0.5))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    expected = cv2.resize(image, resized, interpolation=method)
+    top, left = (expected.shape[0] - 64) // 2, (expected.shape[1] - 64) // 2
+    expected = expected[top : top + 64, left : left + 64].astype(float)
+    images = torch.from_numpy(image).permute(2, 0, 1)[None]
+    ours = resize_images(images, 64, 64, pad=False)[0].permute(1, 2, 0).numpy()
+    assert np.abs(ours - expected).max() <= 1
+    assert np.abs(ours - expected).mean() < 0.2
+
+
+def test_pad_keeps_the_whole_photo_on_black() -> None:
+    white = torch.full((1, 3, 30, 60), 255, dtype=torch.uint8)
+    square = resize_images(white, 32, 32, pad=True)[0, 0]
+    assert square[:8].max() == 0
+    assert square[24:].max() == 0
+    assert (square[8:24] == 255).all()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"resize_px": 20, "crop_px": 32},
+        {"resize_px": 40, "crop_px": 32, "mode": "pad"},
+        {"resize_px": 32, "crop_px": 32, "mode": "squash"},
+        {"resize_px": 32, "crop_px": 32, "std": (0.5, 0.5, 0.0)},
+        {"resize_px": 8, "crop_px": 8},
+    ],
+)
+def test_impossible_preprocessing_is_refused(fields: dict) -> None:
+    with pytest.raises(ValueError, match=r"crop_px|mode|std"):
+        Preprocess(**fields)
+
+
+def test_classify_gives_the_best_first(model_path: Path, tmp_path: Path) -> None:
+    predictor = Predictor.load(model_path)
+    photo = tmp_path / "photo.png"
+    draw_landmark(1, 0).save(photo)
+    answer = predictor.classify(photo)
+    assert set(answer) == set(CLASSES)
+    assert list(answer.values()) == sorted(answer.values(), reverse=True)
+    assert len(predictor.classify(photo, k=2)) == 2
+    array = np.asarray(draw_landmark(1, 0))
+    assert predictor.classify(photo.read_bytes()) == answer == predictor.classify(array)
+    assert predictor.classify_batch([photo, array]) == [answer, answer]
+    with pytest.raises(PhotoError):
+        predictor.classify(b"nothing")
+
+
+def test_bad_model_files_are_refused(model_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="no model file"):
+        Predictor.load(tmp_path / "absent.pt")
+    content = model_path.read_bytes()
+    cases = {"empty": b"", "text": b"hello", "half": content[: len(content) // 2]}
+    for name, data in cases.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ModelFileError, match="not a whole model file"):
+            Predictor.load(tmp_path / name)
+    foreign = torch.jit.trace(nn.ReLU(), torch.zeros(1))
+    foreign.save(str(tmp_path / "foreign.pt"))
+    with pytest.raises(ModelFileError, match="not a whole model file"):
+        Predictor.load(tmp_path / "foreign.pt")
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unique"):
+        save_model(tmp_path / "m.pt", build_network(), PREPROCESS, ["a", "a", "b"], {})
+
+
+def test_source_finds_files_and_runs(model_path: Path, tmp_path: Path) -> None:
+    assert find_model(model_path) == model_path
+    assert find_model(model_path.parent) == model_path
+    assert find_model() == BUNDLED
+    with pytest.raises(ModelFileError, match="--resume"):
+        find_model(tmp_path)
+    with pytest.raises(ModelFileError, match="no model file"):
+        find_model(tmp_path / "absent.pt")
+
+
+@pytest.mark.parametrize("name", ["landmarks.pt", "scratch.pt"])
+def test_bundled_model_is_whole(name: str) -> None:
+    path = BUNDLED.with_name(name)
+    predictor = Predictor.load(path)
+    assert len(predictor.class_names) == 50
+    assert path.stat().st_size <= 20 * 2**20
+    assert predictor.digest == file_digest(path)
+    assert predictor.digest[:12] in path.with_name("TEST_LOG.md").read_text(encoding="utf-8")
+    # The cards tell people what the files themselves record.
+    card = path.with_name("MODEL_CARD.md" if path == BUNDLED else "SCRATCH_CARD.md")
+    measured = predictor.manifest["metrics"]
+    for part in ("val", "test"):
+        assert f"{measured[f'{part}/top1']:.1%}".replace("%", " %") in card.read_text("utf-8")

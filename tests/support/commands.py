@@ -1,0 +1,110 @@
+"""This project's commands and page, each in a process of its own."""
+
+import contextlib
+import copy
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from tests.support.fake_wandb import FakeWandb
+
+ROOT = Path(__file__).parents[2]
+STARTED: list[subprocess.Popen] = []
+
+
+class Client:
+    """Commands of this project or of wandb, each in a process group of its own, on a stand-in."""
+
+    def __init__(self, server: FakeWandb, home: Path, **environment: str) -> None:
+        inherited = {name: value for name, value in os.environ.items() if "WANDB" not in name}
+        cache = {"LANDMARKS_CACHE": str(home / "landmarks")}
+        self.environment = inherited | server.environment(home) | cache | environment
+        self.folder = ROOT
+
+    def without_key(self) -> "Client":
+        """The same, with no account."""
+        other = copy.copy(self)
+        other.environment = {k: v for k, v in self.environment.items() if k != "WANDB_API_KEY"}
+        return other
+
+    def start(self, *arguments: object) -> subprocess.Popen:
+        """Start python with these arguments; killed with all its children when collected late."""
+        process = subprocess.Popen(
+            [sys.executable, *map(str, arguments)], cwd=self.folder, env=self.environment,
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        STARTED.append(process)
+        return process
+
+    def run(
+        self, *arguments: object, check: bool = True, timeout: float = 180
+    ) -> subprocess.CompletedProcess:
+        """Run to the end, within a limit."""
+        process = self.start(*arguments)
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        if check:
+            assert process.returncode == 0, f"{arguments}\n{output[-3000:]}\n{errors[-3000:]}"
+        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+
+
+def kill_started() -> None:
+    """Kill what clients left behind: an orphaned wandb-core survives its parent."""
+    while STARTED:
+        process = STARTED.pop()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+class Page:
+    """A running demo.py, in a process of its own."""
+
+    def __init__(self, *arguments: object, wait: bool = True, **environment: str) -> None:
+        command = [sys.executable, str(ROOT / "demo.py"), *map(str, arguments)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+        self.lines: list[str] = []
+        self.url = ""
+        if wait:
+            while not self.url:
+                line = self.process.stdout.readline()
+                assert line, "".join(self.lines)
+                self.lines.append(line)
+                if "is open at" in line:
+                    self.url = line.split()[-1]
+            self._wait_for_health()
+
+    def _wait_for_health(self) -> None:
+        context = ssl._create_unverified_context()
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(f"{self.url}/health", context=context, timeout=5).read()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError(f"no answer from {self.url}")
+
+    def stop(self, number: int = signal.SIGTERM) -> str:
+        """Ask it to end; all that it printed."""
+        self.process.send_signal(number)
+        return self.finish()
+
+    def finish(self) -> str:
+        """Wait for its end; all that it printed."""
+        try:
+            rest, _ = self.process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        return "".join(self.lines) + rest

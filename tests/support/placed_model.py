@@ -1,0 +1,67 @@
+"""A model file that knows some drawn photos and not others, and where its landmarks are."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from PIL import ExifTags, Image
+
+from models.places.landmarks import Place
+from models.predictor import Predictor, rewrite_manifest
+from tests.support.bad_photos import encode
+from tests.support.drawing import TOY_CLASSES, draw_landmark
+
+PLACE = Place("Tour dorée", "tower", "Paris", "FR", 48.8584, 2.2945, "")
+# What a model file from anybody may hold; JavaScript and Handlebars have templates like these.
+HOSTILE = "<img src=x onerror=alert(1)>${alert(1)}"
+HOSTILE_PLACE = Place(HOSTILE, "{{value}}<b>", '"><i>Paris', "FR", 48.8584, 2.2945, "")
+
+
+def draw_photo(label: int) -> bytes:
+    """A drawn photo as a JPEG."""
+    return encode(draw_landmark(label, 0, (400, 300)), "JPEG")
+
+
+def with_position(jpeg: bytes, latitude: float, longitude: float) -> bytes:
+    """The same photo, that says where it was taken."""
+    exif = Image.Exif()
+    exif[ExifTags.IFD.GPSInfo] = {
+        ExifTags.GPS.GPSLatitudeRef: "N" if latitude >= 0 else "S",
+        ExifTags.GPS.GPSLatitude: (abs(latitude), 0.0, 0.0),
+        ExifTags.GPS.GPSLongitudeRef: "E" if longitude >= 0 else "W",
+        ExifTags.GPS.GPSLongitude: (abs(longitude), 0.0, 0.0),
+    }
+    data = exif.tobytes()
+    return jpeg[:2] + b"\xff\xe1" + (len(data) + 2).to_bytes(2, "big") + data + jpeg[2:]
+
+
+def save_placed_model(toy_model: Path, path: Path, place: Place) -> tuple[bytes, bytes]:
+    """Write a model file with a threshold between two photos.
+
+    Args:
+        toy_model: What it is a copy of.
+        path: The model file.
+        place: Of all its labels.
+
+    Returns:
+        The photo that is known, and the one that is not.
+    """
+    predictor = Predictor.load(shutil.copy(toy_model, path))
+    scored = sorted(
+        (predictor.answer(photo).known_score, photo) for photo in map(draw_photo, range(5))
+    )
+    threshold = (scored[0][0] + scored[-1][0]) / 2
+    places = {label: place.to_dict() for label in predictor.class_names}
+    rewrite_manifest(path, predictor.manifest | {"known_threshold": threshold, "places": places})
+    return scored[-1][1], scored[0][1]
+
+
+def rename_classes(path: Path, name: str) -> None:
+    """Give a model file other labels, as anybody could."""
+    module = torch.jit.load(str(path))
+    labels = [f"{name} {i}" for i in range(len(TOY_CLASSES))]
+    manifest = Predictor.load(path).manifest
+    places = dict(zip(labels, manifest["places"].values(), strict=True))
+    module.class_names = labels
+    module.save(str(path))
+    rewrite_manifest(path, manifest | {"class_names": labels, "places": places})

@@ -1,0 +1,324 @@
+"""Pretraining without labels: masks, photos, resume, the encoder's way into a training."""
+
+import dataclasses
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.networks.autoencoder import (
+    Autoencoder,
+    EncoderError,
+    draw_hidden,
+    load_encoder,
+    read_encoder,
+    reconstruction_loss,
+    spoil,
+)
+from models.networks.scratch_cnn import ScratchCNN
+from tests.support.drawing import draw_landmark
+from tests.support.runs import read_records
+from train.autoencoder import main
+from train.config import ScratchConfig, TransferConfig
+from train.data.batches import DataError
+from train.data.split import keep_labels
+from train.data.unlabelled import find_photos, photo_keys
+from train.engine.pretraining import AutoencoderConfig, Pretrainer
+from train.engine.recipe import build_network
+from train.engine.training_run import read_photos, run_training
+
+NETWORK = {"width": 8, "depth": 1}
+QUICK = NETWORK | {"image_size": 32, "batch_size": 8, "workers": 0, "device": "cpu"}
+
+
+def quick(data: Path, run_dir: Path, **changes: object) -> AutoencoderConfig:
+    """Settings of a pretraining that takes seconds."""
+    return AutoencoderConfig(data=data, run_dir=run_dir, **({"epochs": 2} | QUICK | changes))
+
+
+@pytest.fixture(scope="module")
+def pretrained(landmark_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("runs") / "autoencoder"
+    assert main(quick(landmark_photos, run_dir)) == 0
+    return run_dir
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)["model"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"stem": "patch"}, {"stem": "deep", "norm": "group"}])
+def test_shapes(settings: dict[str, str]) -> None:
+    network = Autoencoder(**NETWORK, **settings)
+    for height, width in ((32, 32), (64, 96)):
+        assert network(torch.randn(2, 3, height, width)).shape == (2, 3, height, width)
+    assert not any("head" in name for name in network.state_dict())
+
+
+def test_each_photo_loses_the_same_number_of_whole_patches() -> None:
+    hidden = draw_hidden(5, 64, 16, 0.6, torch.Generator().manual_seed(0))
+    assert hidden.shape == (5, 1, 64, 64) and hidden.dtype == torch.bool
+    patches = hidden.view(5, 4, 16, 4, 16).transpose(2, 3).reshape(5, 16, 256)
+    assert set(patches.float().mean(2).unique().tolist()) == {0.0, 1.0}
+    assert patches[..., 0].sum(1).tolist() == [10] * 5
+    assert not torch.equal(hidden[0], hidden[1])
+    for ratio, count in ((0.01, 1), (0.99, 3)):  # never none, never all
+        few = draw_hidden(2, 32, 16, ratio, torch.Generator().manual_seed(0))
+        assert few.float().mean((1, 2, 3)).tolist() == [count / 4] * 2
+
+
+def test_spoiled_photos_are_grey_where_hidden_and_noisy_elsewhere() -> None:
+    images = torch.rand(2, 3, 32, 32) + 1
+    spoiled, hidden = spoil(images, 16, 0.5, 0.1, torch.Generator().manual_seed(0))
+    everywhere = hidden.expand_as(images)
+    assert (spoiled[everywhere] == 0).all()
+    assert (spoiled - images)[~everywhere].std().item() == pytest.approx(0.1, rel=0.1)
+
+
+def test_loss_counts_hidden_pixels_most() -> None:
+    images = torch.zeros(1, 3, 32, 32)
+    hidden = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
+    hidden[..., :16] = True
+    wrong_hidden, wrong_visible = hidden.float().expand(1, 3, -1, -1), (~hidden).float()
+    loss = reconstruction_loss(wrong_hidden, images, hidden).item()
+    assert loss == pytest.approx(1 / 1.1)
+    assert reconstruction_loss(wrong_visible, images, hidden).item() == pytest.approx(0.1 / 1.1)
+
+
+def test_learns_to_restore_one_batch() -> None:
+    torch.manual_seed(0)
+    network = Autoencoder(**NETWORK)
+    pixels = [np.asarray(draw_landmark(label, 0, (64, 64))) for label in range(4)]
+    images = torch.tensor(np.stack(pixels)).permute(0, 3, 1, 2) / 127.5 - 1
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(60):
+        spoiled, hidden = spoil(images, 16, 0.5, 0.1, torch.Generator().manual_seed(1))
+        loss = reconstruction_loss(network(spoiled), images, hidden)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    assert [name for name, gradient in gradients.items() if not gradient.abs().sum() > 0] == []
+
+
+def test_run_folder_holds_everything(pretrained: Path) -> None:
+    assert {path.name for path in pretrained.iterdir()} == {
+        "config.json", "metrics.jsonl", "checkpoints", "split.json", "left_out.json",
+        "reconstructions.png", "encoder.pt", "autoencoder.pt",
+    }  # fmt: skip
+    records = read_records(pretrained)
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert records[1]["val/loss"] < records[0]["val/loss"]
+    saved = read_encoder(pretrained)
+    assert saved["settings"] == {
+        "width": 8, "depth": 1, "stem": "conv", "norm": "batch", "activation": "relu",
+    }  # fmt: skip
+    assert saved["pretraining"]["val/loss"] == records[1]["val/loss"]
+    record = json.dumps(saved["pretraining"])
+    assert str(pretrained.parent) not in record and "Red_Tower" not in record
+    scripted = torch.jit.load(pretrained / "autoencoder.pt")
+    network = Autoencoder(**NETWORK)
+    network.load_state_dict(weights(pretrained))
+    images = torch.randn(3, 3, 32, 64)
+    assert torch.allclose(scripted(images), network.eval()(images), atol=1e-4)
+
+
+def test_reconstructions_reach_wandb(landmark_photos: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    assert main(quick(landmark_photos, run_dir, epochs=1, wandb="offline")) == 0
+    pictures = list(run_dir.glob("wandb/offline-run-*/files/media/images/reconstructions*.png"))
+    assert len(pictures) == 1 and pictures[0].stat().st_size > 1000
+
+
+@pytest.mark.parametrize("after_steps", [1, 4, 5, 6])
+def test_resume_gives_the_same_weights(
+    pretrained: Path,
+    landmark_photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    after_steps: int,
+) -> None:
+    run_dir, steps, original = tmp_path / "cut", [], Pretrainer.__init__
+
+    def stop_in_time(self: Pretrainer, *args: object) -> None:
+        original(self, *args)
+        self.should_stop = lambda: steps.append(None) or len(steps) == after_steps
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretrainer, "__init__", stop_in_time)
+        assert main(quick(landmark_photos, run_dir)) == 130
+    assert f"python -m train.autoencoder --resume {run_dir}" in capsys.readouterr().out
+    assert not (run_dir / "encoder.pt").exists()
+    assert main(AutoencoderConfig(resume=run_dir, device="cpu", workers=0)) == 0
+    whole, resumed = weights(pretrained), weights(run_dir)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert len(read_records(run_dir)) == 2
+    assert main(AutoencoderConfig(resume=run_dir, epochs=7)) == 1
+    assert "its --epochs is 2, not 7" in capsys.readouterr().err
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(landmark_photos: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "train.autoencoder", "--data", str(landmark_photos),
+        "--run-dir", str(run_dir), "--epochs", "5000", "--image-size", "32", "--width", "8",
+        "--depth", "1", "--device", "cpu",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 90
+    while not (run_dir / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"go on with: python -m train.autoencoder --resume {run_dir}" in output
+    assert "Traceback" not in errors
+
+
+def test_validation_photos_of_the_training_are_never_seen(
+    landmark_photos: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(landmark_photos, tmp_path / "outer" / "photos")
+    settings = ScratchConfig(data=data, image_size=32)
+    training, _ = read_photos(settings, tmp_path, 32)
+    # The same photos in three ways: the second and third alone would hold out other ones.
+    folders = [data, data / "train" / "00.Red_Tower", tmp_path / "outer"]
+    for chosen in ([folders[0]], folders):
+        split, _ = find_photos(settings, chosen)
+        keys = photo_keys(Path(split.root), split.train)
+        assert keys and not keys & photo_keys(Path(training.root), training.val)
+        assert not any("test" in Path(path).parts for path in split.train + split.val)
+    assert photo_keys(Path(training.root), training.train) > keys
+    alone, _ = find_photos(settings, folders[:1])
+    assert sorted(training.train) == alone.train and sorted(training.val) == alone.val
+
+
+def test_any_folder_of_photos(tmp_path: Path) -> None:
+    settings = ScratchConfig(image_size=32, val_fraction=0.25)
+    places = [tmp_path / "photos" / name for name in ("a.jpg", "b/c.jpg", "b/d/e.png", "b/f.jpg")]
+    for number, place in enumerate([*places, tmp_path / "photos" / "test" / "g.jpg"]):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draw_landmark(0, number).save(place)
+    (tmp_path / "photos" / "b" / "note.txt").write_text("no photo")
+    split, cache = find_photos(settings, [tmp_path / "photos"])
+    assert (len(split.train), len(split.val)) == (3, 1)
+    found = {tmp_path / "photos" / path for path in cache.paths}
+    assert found == set(places)
+    again, _ = find_photos(settings, [tmp_path / "photos"])
+    assert again == split
+    for folder, message in {"absent": "no data folder", "photos/test": "final score"}.items():
+        with pytest.raises(DataError, match=message):
+            find_photos(settings, [tmp_path / folder])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="0 photos"):
+        find_photos(settings, [tmp_path / "empty"])
+
+
+def scratch(data: Path, run_dir: Path, **changes: object) -> ScratchConfig:
+    return ScratchConfig(data=data, run_dir=run_dir, **({"epochs": 1} | QUICK | changes))
+
+
+def test_a_training_starts_from_the_encoder(
+    pretrained: Path, landmark_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    config = scratch(landmark_photos, tmp_path / "run", init_from=pretrained)
+    network = build_network(config, 3)
+    own, encoder = network.state_dict(), weights(pretrained)
+    taken = [name for name in own if not name.startswith("head.")]
+    assert all(torch.equal(own[name], encoder[f"encoder.{name}"]) for name in taken)
+    assert network.head.weight.abs().sum() == 0
+    assert run_training(config) == 0
+    assert "were in the pretraining" not in capsys.readouterr().out
+    manifest = json.loads((config.run_dir / "manifest.json").read_text())
+    assert len(manifest["training"]["encoder"]) == 64
+    assert str(pretrained) not in json.dumps(manifest)
+    card = (config.run_dir / "MODEL_CARD.md").read_text()
+    assert f"the encoder {manifest['training']['encoder'][:12]}, trained without labels" in card
+    # With other photos held out, some of them were seen.
+    other = scratch(landmark_photos, tmp_path / "other", init_from=pretrained, split_seed=5)
+    assert run_training(other) == 0
+    assert "validation photos were in the pretraining" in capsys.readouterr().out
+
+
+def test_resume_needs_no_encoder_file(
+    pretrained: Path, landmark_photos: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "encoder.pt"
+    copy.write_bytes((pretrained / "encoder.pt").read_bytes())
+    config = scratch(landmark_photos, tmp_path / "run", init_from=copy)
+    assert run_training(config) == 0
+    copy.unlink()
+    for left in ("model.pt", "checkpoints/last.pt", "checkpoints/best.pt", "metrics.jsonl"):
+        (config.run_dir / left).unlink()  # as if killed in the first epoch
+    first = build_network(scratch(landmark_photos, tmp_path, init_from=pretrained), 3)
+    assert run_training(ScratchConfig(resume=config.run_dir, workers=0, device="cpu")) == 0
+    trained = weights(config.run_dir)
+    # One epoch of 4 steps leaves the stem near where it started, and far from random weights.
+    moved = (trained["stem.0.weight"] - first.state_dict()["stem.0.weight"]).norm()
+    apart = (ScratchCNN(3, 8, 1).stem[0].weight - first.stem[0].weight).norm()
+    assert moved < 0.2 * apart
+
+
+def test_mistakes_end_in_one_line(
+    pretrained: Path, landmark_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run_dir = tmp_path / "run"
+    damaged = tmp_path / "damaged.pt"
+    damaged.write_bytes(b"PK nothing")
+    model_file = tmp_path / "other.pt"
+    torch.save({"weights": {}}, model_file)
+    cases = {
+        "--width 8": {"init_from": pretrained, "width": 16},
+        "--norm batch": {"init_from": pretrained, "norm": "group"},
+        "no encoder at": {"init_from": tmp_path / "absent"},
+        "is not an encoder": {"init_from": damaged},
+        "train.autoencoder": {"init_from": model_file},
+    }
+    for message, changes in cases.items():
+        assert run_training(scratch(landmark_photos, run_dir, **changes)) == 1
+        assert message in capsys.readouterr().err
+    assert main(quick(tmp_path / "absent", run_dir)) == 1
+    assert "no data folder" in capsys.readouterr().err
+    assert main(quick(landmark_photos, run_dir, learning_rate=1e30)) == 1
+    assert "the loss is nan" in capsys.readouterr().err
+    for changes in ({"image_size": 40}, {"patch": 24}, {"mask_ratio": 1.0}, {"width": 9}):
+        with pytest.raises(ValueError, match=next(iter(changes)).replace("_", "-")):
+            AutoencoderConfig(**changes)
+    assert not (run_dir / "encoder.pt").exists()
+
+
+def test_weights_of_another_version_are_refused(pretrained: Path, tmp_path: Path) -> None:
+    saved = read_encoder(pretrained)
+    del saved["weights"]["stem.0.weight"]
+    torch.save(saved, tmp_path / "encoder.pt")
+    with pytest.raises(EncoderError, match="another version"):
+        load_encoder(tmp_path, ScratchCNN(3, 8, 1), saved["settings"])
+
+
+def test_a_part_of_the_labels(landmark_photos: Path, tmp_path: Path) -> None:
+    config = TransferConfig(data=landmark_photos)
+    whole, _ = read_photos(config, tmp_path, 32)
+    splits = [
+        read_photos(dataclasses.replace(config, label_fraction=part), tmp_path, 32)[0]
+        for part in (0.01, 0.25, 0.5)
+    ]
+    counts = [np.bincount(split.labels(split.train)).tolist() for split in splits]
+    assert counts == [[1] * 3, [3] * 3, [6] * 3]  # of 11
+    assert set(splits[0].train) < set(splits[1].train) < set(splits[2].train) < set(whole.train)
+    assert all(split.val == whole.val for split in splits)
+    assert len({split.fingerprint for split in (*splits, whole)}) == 4
+    assert keep_labels(whole, 1.0, 0) is whole
+    assert keep_labels(whole, 0.5, 1).train != splits[2].train
+    with pytest.raises(ValueError, match="label-fraction"):
+        TransferConfig(label_fraction=0)

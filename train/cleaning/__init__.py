@@ -1,0 +1,1 @@
+"""What train.prepare finds wrong with a folder of photos."""

@@ -1,0 +1,1 @@
+"""Photos, splits and batches."""

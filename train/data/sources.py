@@ -1,0 +1,203 @@
+"""What --data names: class folders, a CSV table, or the splits.json of train.prepare."""
+
+import csv
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from train.config import TrainConfig
+from train.data.batches import (
+    DataError,
+    Split,
+    check_photos,
+    clean_class_name,
+    folder_class,
+    some_of,
+)
+from train.data.split import build_split, check_split, index_photos, split_by_class
+
+MANIFEST = "splits.json"
+COLUMNS = ("path", "label", "split")
+PARTS = ("train", "val", "test")
+AGAIN = "run python -m train.prepare again"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled photos to train and validate on, and what is fixed of their split.
+
+    Attributes:
+        name: What --data says, for messages.
+        root: The photos' folder.
+        classes: Label -> paths relative to root; the first label is number 0.
+        val: The validation photos, where a table names them.
+        prepared: The split, where train.prepare made it.
+    """
+
+    name: Path
+    root: Path
+    classes: dict[str, list[str]]
+    val: frozenset[str] = frozenset()
+    prepared: Split | None = None
+
+    def paths(self) -> list[str]:
+        """All photos."""
+        return [path for paths in self.classes.values() for path in paths]
+
+    def split(self, left_out: Iterable[str], val_fraction: float, seed: int) -> Split:
+        """The split that the source fixes, else one drawn per class.
+
+        Args:
+            left_out: Photos that cannot be read.
+            val_fraction: See split_by_class.
+            seed: See split_by_class.
+
+        Raises:
+            DataError: A class has too few photos, or one of a prepared split cannot be read.
+        """
+        left_out = set(left_out)
+        if self.prepared is not None:
+            if left_out:
+                raise DataError(
+                    f"photos of {self.name} have changed and cannot be read: "
+                    f"{some_of(sorted(left_out))}. Put them back, or {AGAIN}"
+                )
+            return self.prepared
+        classes = {
+            label: [path for path in paths if path not in left_out]
+            for label, paths in self.classes.items()
+        }
+        if not self.val:
+            return split_by_class(classes, self.root, val_fraction, seed)
+        train, val = (
+            [path for paths in classes.values() for path in paths if (path in self.val) == held]
+            for held in (False, True)
+        )
+        split = build_split(classes, self.root, train, val)
+        check_split(split, self.name)
+        return split
+
+
+def open_source(config: TrainConfig) -> Source:
+    """Find the photos that --data names.
+
+    Raises:
+        DataError: There are none, they are not as listed, or a flag contradicts a given split.
+    """
+    data = config.data
+    if (data / MANIFEST).is_file():
+        source = read_manifest(data / MANIFEST)
+    elif data.is_file():
+        source = read_table(data, config.limit)
+    else:
+        return Source(data, data.resolve(), index_photos(data, config.limit))
+    if source.prepared or source.val:
+        for field in ("val_fraction", "split_seed", "limit"):
+            if getattr(config, field) != getattr(TrainConfig, field):
+                flag = "--" + field.replace("_", "-")
+                raise DataError(
+                    f"{source.name} says which photos train and which validate, and {flag} would "
+                    f"change that; leave {flag} out, or give --data the folder of the photos"
+                )
+    return source
+
+
+def read_manifest(path: Path) -> Source:
+    """The split of a splits.json; its test photos are never opened.
+
+    Raises:
+        DataError: Not as train.prepare writes it, or the photos have changed since.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        fingerprint, root = str(content["fingerprint"]), Path(content["root"])
+        train, val, test = (list(content[part]) for part in PARTS)
+        folders = {PurePosixPath(photo).parent.name for photo in train + val + test}
+        names = list(content.get("class_names") or map(clean_class_name, sorted(folders)))
+        recorded = {photo: each["bytes"] for photo, each in content.get("hashes", {}).items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not as train.prepare writes it ({error!r}); {AGAIN}") from error
+    names = list(dict.fromkeys(names))
+    sizes = {photo: recorded[photo] for photo in train + val if photo in recorded}
+    check_photos(root, train + val, sizes, f"Put them back, or {AGAIN}")
+    split = Split(fingerprint, str(root), names, train, val, [], sizes=sizes)
+    check_split(split, path)
+    classes: dict[str, list[str]] = {name: [] for name in names}
+    for photo in train + val:
+        classes[folder_class(photo)].append(photo)
+    return Source(path, root, classes, prepared=split)
+
+
+def read_table(table: Path, limit: int | None = None) -> Source:
+    """The photos of a CSV file with the columns path, label and split (train, val or test).
+
+    Paths are absolute or relative to the file's folder. Test photos are never opened. Without
+    validation photos the split is drawn as for folders.
+
+    Args:
+        table: UTF-8, separated by commas.
+        limit: At most so many photos per class; of no effect on a split that is given.
+
+    Raises:
+        DataError: Not such a file, a photo on two lines, or photos that are not there.
+    """
+    photos = {
+        photo: (label, part)
+        for photo, (label, part) in sorted(_read_rows(table).items())
+        if part != "test"
+    }
+    root = table.resolve().parent
+    if not all(photo.is_relative_to(root) for photo in photos):
+        root = Path(os.path.commonpath([photo.parent for photo in photos]))
+    # Classes in the order of their labels as written, which is that of class folders.
+    labels = sorted({label for label, _ in photos.values()})
+    classes: dict[str, list[str]] = {clean_class_name(label): [] for label in labels}
+    val = set()
+    for photo, (label, part) in photos.items():
+        path = photo.relative_to(root).as_posix()
+        classes[clean_class_name(label)].append(path)
+        if part == "val":
+            val.add(path)
+    if len(classes) < 2:
+        raise DataError(f"{len(classes)} classes in {table}; expected two or more to train on")
+    if not val:
+        classes = {label: paths[:limit] for label, paths in classes.items()}
+    source = Source(table, root, classes, frozenset(val))
+    check_photos(root, source.paths(), {}, f"Put them there, or correct {table}")
+    return source
+
+
+def _read_rows(table: Path) -> dict[Path, tuple[str, str]]:
+    """Absolute path -> (label as written, split) of every line."""
+    columns = ",".join(COLUMNS)
+    if table.suffix.lower() != ".csv":
+        raise DataError(
+            f"{table} is neither a folder nor a .csv file; give --data a folder of photos, one of "
+            f"train.prepare, or a .csv file with the columns {columns}"
+        )
+    rows: dict[Path, tuple[str, str]] = {}
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if not set(COLUMNS) <= set(reader.fieldnames or []):
+                raise DataError(
+                    f"the first line of {table} must be {columns}; it is "
+                    f"{','.join(reader.fieldnames or [])!r}"
+                )
+            for row in reader:
+                path, label, part = ((row[column] or "").strip() for column in COLUMNS)
+                where = f"line {reader.line_num} of {table}"
+                if not path or not label or part not in PARTS:
+                    raise DataError(
+                        f"{where} must have a path, a label, and train, val or test as split; it "
+                        f"has {path!r}, {label!r}, {part!r}"
+                    )
+                photo = Path(os.path.abspath(table.resolve().parent / path))
+                if photo in rows:
+                    raise DataError(f"{where} names {path} again; keep one line per photo")
+                rows[photo] = label, part
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} cannot be read ({error}); save it as CSV in UTF-8") from error
+    return rows

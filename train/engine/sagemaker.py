@@ -1,0 +1,109 @@
+"""A training job of Amazon SageMaker: its variables, folders and processes.
+
+Outside of one, nothing here changes anything. The data come from SM_CHANNEL_TRAINING, see
+train.config. Names: github.com/aws/sagemaker-training-toolkit, ENVIRONMENT_VARIABLES.md.
+"""
+
+import dataclasses
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from train.config import TrainConfig
+from train.engine.training_run import run_training
+
+# Where it is there, S3 mirrors it while the job runs and fills it before a restart.
+CHECKPOINTS = Path("/opt/ml/checkpoints")
+# The model comes last: where it is, the others are whole.
+HANDED_OVER = ("MODEL_CARD.md", "manifest.json", "model.pt")
+
+
+def train_job(config: TrainConfig) -> int:
+    """Train as run_training does, and keep what a job is to keep.
+
+    SM_NUM_GPUS is the number of processes: with 0 the CPU is used, and with several this process
+    becomes torchrun, unless it is one of torchrun's already. SM_MODEL_DIR gets the finished model.
+
+    Returns:
+        Exit status, as of run_training.
+    """
+    try:
+        if "LOCAL_RANK" not in os.environ and (processes := process_count()) > 1:
+            launch(config, processes, sys.argv[1:])
+        config = place_job(config)
+        status = run_training(config)
+        model_dir = os.environ.get("SM_MODEL_DIR")
+        if status == 0 and model_dir and os.environ.get("RANK", "0") == "0":
+            hand_over(config.resume or config.run_dir, Path(model_dir))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def process_count() -> int:
+    """SM_NUM_GPUS, else 1.
+
+    Raises:
+        ValueError: It is not a number.
+    """
+    named = os.environ.get("SM_NUM_GPUS", "1")
+    if not named.isdecimal():
+        raise ValueError(f"SM_NUM_GPUS is {named!r}; it must be a whole number, 0 for the CPU")
+    return int(named)
+
+
+def place_job(config: TrainConfig) -> TrainConfig:
+    """The settings with the device and the run folder of this job, where flags leave them open.
+
+    The run folder goes where SageMaker keeps it: to /opt/ml/checkpoints, else SM_OUTPUT_DATA_DIR.
+    A run that is there already, of before a spot instance was taken away, goes on.
+    """
+    if process_count() == 0 and config.device == "auto":
+        config = dataclasses.replace(config, device="cpu")
+    if "SM_MODEL_DIR" not in os.environ or config.resume or config.run_dir:
+        return config
+    name = f"{config.network_name}-s{config.seed}"
+    output = os.environ.get("SM_OUTPUT_DATA_DIR")
+    if not (CHECKPOINTS.is_dir() or output):
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        return dataclasses.replace(config, run_dir=Path("runs") / f"{stamp}-{name}")
+    run_dir = (CHECKPOINTS if CHECKPOINTS.is_dir() else Path(output)) / name
+    if (run_dir / "config.json").is_file():
+        return dataclasses.replace(config, resume=run_dir)
+    return dataclasses.replace(config, run_dir=run_dir)
+
+
+def launch(config: TrainConfig, processes: int, arguments: Sequence[str]) -> None:
+    """Become torchrun: signals and the exit status need nobody in between.
+
+    Args:
+        config: The settings.
+        processes: How many to start.
+        arguments: What followed the command.
+    """
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone",
+        "--nproc-per-node", str(processes), "-m", config.command, *arguments,
+    ]  # fmt: skip
+    environment = dict(os.environ)
+    if config.device == "cpu" or not torch.accelerator.is_available():
+        print(f"{processes} processes on the CPU: torch sees no GPU, or --device says so")
+        environment["ACCELERATE_USE_CPU"] = "true"
+    sys.stdout.flush()
+    os.execve(sys.executable, command, environment)
+
+
+def hand_over(run_dir: Path, model_dir: Path) -> None:
+    """Copy a finished model to where SageMaker takes it from; each file whole or not at all."""
+    model_dir.mkdir(parents=True, exist_ok=True)
+    for name in HANDED_OVER:
+        partial = model_dir / f"{name}.partial"
+        shutil.copyfile(run_dir / name, partial)
+        os.replace(partial, model_dir / name)
+    print(f"model handed over to {model_dir}")

@@ -1,0 +1,187 @@
+"""Figures of a scored test set, as pictures."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from train.evaluation.metrics import selective_accuracy
+from train.evaluation.predictions import Predictions
+
+BLUE, RED, GREY = "#2f6db3", "#c8442f", "#8a8a8a"
+
+
+def draw_figures(predictions: Predictions, metrics: dict[str, Any]) -> dict[str, Figure]:
+    """All figures of a scoring by name: what the predictions and metrics.json hold."""
+    figures = {
+        "classes": plot_classes(metrics["classes"], metrics["top1"]),
+        "confusion": plot_clustered(predictions),
+        "reliability": plot_reliability(metrics),
+        "rejection": plot_rejection(predictions, metrics["aurc"]),
+    }
+    if "robustness" in metrics:
+        figures["robustness"] = plot_robustness(metrics["robustness"])
+    return figures
+
+
+def cluster(confusion: np.ndarray) -> list[int]:
+    """An order of classes in which those that are confused stand side by side.
+
+    Average linkage of the classes, the closer the more often one is taken for the other, with
+    leaves in optimal order (Bar-Joseph et al. 2001).
+
+    Args:
+        confusion: (K, K) counts, rows the truth, columns the guess.
+
+    Returns:
+        K positions.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    if len(confusion) < 3:
+        return list(range(len(confusion)))
+    shares = confusion / np.maximum(1, confusion.sum(1, keepdims=True))
+    near = shares + shares.T
+    np.fill_diagonal(near, 0)
+    distances = 1 - near / max(near.max(), 1e-9)
+    np.fill_diagonal(distances, 0)
+    tree = linkage(squareform(distances, checks=False), "average", optimal_ordering=True)
+    return leaves_list(tree).tolist()
+
+
+def plain(name: str) -> str:
+    """A class name without matplotlib's formulas."""
+    return name.replace("$", r"\$")
+
+
+def plot_clustered(predictions: Predictions) -> Figure:
+    """The confusion matrix of all classes that have photos or were guessed, clustered.
+
+    Colours are shares of a row; numbers are photos, of all mistakes and of the classes with some.
+    """
+    confusion = predictions.confusion()
+    seen = np.flatnonzero(confusion.sum(0) + confusion.sum(1))
+    order = seen[cluster(confusion[np.ix_(seen, seen)])]
+    counts = confusion[np.ix_(order, order)]
+    names = [plain(predictions.class_names[label]) for label in order]
+    side = max(6.0, 2.6 + 0.225 * len(names))
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    wrong = ~np.eye(len(names), dtype=bool)
+    for part, colours in ((~wrong, "Blues"), (wrong, "Reds")):
+        # Mistakes are rare: half a row of them is full colour.
+        axes.imshow(np.ma.masked_where(~part | (counts == 0), shares), colours, vmin=-0.1,
+                    vmax=1.3 if colours == "Blues" else 0.5)  # fmt: skip
+    for row, column in np.argwhere(counts):
+        if row != column or shares[row, row] < 1:
+            dark = shares[row, column] > (0.7 if row == column else 0.3)
+            axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=7,
+                      color="white" if dark else "black")  # fmt: skip
+    ticks = range(len(names))
+    size = 7 if len(names) > 20 else 9
+    axes.set_xticks(ticks, names, rotation=90, fontsize=size)
+    axes.set_yticks(ticks, names, fontsize=size)
+    axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#e4e4e4", linewidth=0.5)
+    axes.tick_params(which="minor", length=0)
+    axes.tick_params(top=len(names) > 20, labeltop=len(names) > 20)
+    axes.set(xlabel="best guess", ylabel="truth")
+    return figure
+
+
+def plot_classes(rows: list[dict[str, Any]], top1: float) -> Figure:
+    """Recall with its interval, precision and F1 of each class that has photos."""
+    rows = sorted((row for row in rows if row["photos"]), key=lambda row: (row["f1"], row["class"]))
+    figure = Figure(figsize=(10, 1.2 + 0.21 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(rows))
+    recall = np.array([100 * row["recall"] for row in rows])
+    ends = 100 * np.array([row["recall_interval_95"] for row in rows])
+    axes.hlines(places, ends[:, 0], ends[:, 1], color="#b9cfe8", linewidth=5,
+                label="recall, 95 % interval")  # fmt: skip
+    axes.plot(recall, places, "o", color=BLUE, label="recall")
+    precision = [100 * row["precision"] for row in rows]
+    axes.plot(precision, places, "D", color=RED, markersize=5, fillstyle="none", label="precision")
+    axes.plot([100 * row["f1"] for row in rows], places, "|", color="black", label="F1")
+    axes.axvline(100 * top1, color=GREY, linestyle=":", label="top-1")
+    axes.set_yticks(
+        places, [f"{plain(row['class'])} ({row['photos']})" for row in rows], fontsize=8
+    )
+    axes.set(xlabel="%", xlim=(-2, 102), ylim=(-0.7, len(rows) - 0.3))
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=5, fontsize=8)
+    return figure
+
+
+def plot_reliability(metrics: dict[str, Any]) -> Figure:
+    """Accuracy against confidence and how many photos have it, before and after calibration.
+
+    Args:
+        metrics: As summarise gives them; before calibration only where it is in them.
+    """
+    panels = {"": (metrics["reliability"], metrics["ece"])}
+    if "reliability_uncalibrated" in metrics:
+        before = metrics["reliability_uncalibrated"], metrics["ece_uncalibrated"]
+        panels = {"Before calibration": before, "After": panels[""]}
+    figure = Figure(figsize=(5.4 * len(panels), 5), layout="constrained")
+    columns = figure.subplots(2, len(panels), sharex=True, squeeze=False, height_ratios=[3, 1])
+    for (name, (rows, ece)), (upper, lower) in zip(panels.items(), columns.T, strict=True):
+        draw_reliability(upper, lower, rows, ": ".join(filter(None, [name, f"ECE {ece:.1%}"])))
+    return figure
+
+
+def draw_reliability(upper: Axes, lower: Axes, rows: list[dict[str, float]], title: str) -> None:
+    """One reliability diagram, and the photos of each bin below it."""
+    left = [100 * row["from"] for row in rows]
+    width = [100 * (row["to"] - row["from"]) for row in rows]
+    style = {"align": "edge", "edgecolor": "white"}
+    accuracy = [100 * row["accuracy"] for row in rows]
+    upper.bar(left, accuracy, width, color=BLUE, **style, label="accuracy")
+    ends = [100 * row["to"] for row in rows]
+    confidence = [100 * row["confidence"] for row in rows]
+    upper.hlines(confidence, left, ends, color=RED, linewidth=2, label="mean confidence")
+    upper.plot([0, 100], [0, 100], ":", color=GREY, label="perfect")
+    upper.set(ylabel="accuracy (%)", ylim=(0, 100), title=title)
+    upper.legend(loc="upper left", fontsize=8)
+    lower.bar(left, [row["photos"] for row in rows], width, color=GREY, **style)
+    lower.set(xlabel="confidence (%)", ylabel="photos", xlim=(0, 100))
+
+
+def plot_rejection(predictions: Predictions, aurc: float) -> Figure:
+    """Accuracy on what is answered, against the fraction that is not."""
+    accuracies = selective_accuracy(predictions.probabilities, predictions.labels).numpy()[::-1]
+    count = len(accuracies)
+    # What is right of 90 % hangs on a few photos.
+    accuracies = accuracies[: max(1, round(0.9 * count))]
+    rejected = np.arange(len(accuracies)) / count
+    right = int(predictions.right().sum())
+    best = np.minimum(1, right / (count * (1 - rejected)))
+    figure = Figure(figsize=(5.4, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(100 * rejected, 100 * best, ":", color=GREY, label="best possible")
+    axes.plot(100 * rejected, 100 * accuracies, color=BLUE, label="least confident first")
+    axes.axhline(100 * accuracies[0], color=GREY, linewidth=0.8, label="by chance")
+    axes.set(xlabel="photos left unanswered (%)", ylabel="top-1 on the rest (%)", xlim=(0, 90),
+             title=f"Rejection; area under risk-coverage {100 * aurc:.2f} %")  # fmt: skip
+    axes.set_ylim(top=101)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def plot_robustness(measured: dict[str, Any]) -> Figure:
+    """Top-1 by severity, a line a corruption."""
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for (name, rows), mark in zip(measured["corruptions"].items(), "osD^vPX", strict=False):
+        severities = [0, *map(int, rows)]
+        top1 = [measured["clean"]["top1"], *(row["top1"] for row in rows.values())]
+        axes.plot(severities, [100 * each for each in top1], f"{mark}-", label=name)
+    axes.set(xlabel="severity", ylabel="top-1 (%)", xticks=severities, ylim=(0, 101))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure

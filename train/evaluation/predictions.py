@@ -1,0 +1,170 @@
+"""What a model says of labelled photos: table, confusion, classes, worst mistakes."""
+
+import csv
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from models.photos import read_photo
+from train.evaluation.metrics import classification_metrics, expected_calibration_error, macro_f1
+from train.tracking.ranking import classes_hash
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities and truth of N photos.
+
+    Attributes:
+        photos: N paths, as shown to people.
+        labels: (N,) int64, the truth.
+        probabilities: (N, K) float32.
+        class_names: K labels.
+        logits: (N, K) float32 before calibration, where they were kept.
+        known_scores: (N,) float32 likewise.
+    """
+
+    photos: list[str]
+    labels: Tensor
+    probabilities: Tensor
+    class_names: list[str]
+    logits: Tensor | None = None
+    known_scores: Tensor | None = None
+
+    def uncalibrated(self) -> "Predictions":
+        """The same before calibration.
+
+        Raises:
+            ValueError: The logits were not kept.
+        """
+        if self.logits is None:
+            raise ValueError("these predictions have no logits")
+        return dataclasses.replace(self, probabilities=self.logits.softmax(1))
+
+    def metrics(self) -> dict[str, float]:
+        """The loss in nats, top1, top5 and macro_f1."""
+        figures = classification_metrics(self.probabilities.clamp(min=1e-12).log(), self.labels)
+        return {**figures, "macro_f1": macro_f1(self.probabilities, self.labels)}
+
+    def figures(self) -> dict[str, float]:
+        """The metrics and ece; no metric itself, as train.promote would take more for better."""
+        ece = expected_calibration_error(self.probabilities, self.labels)
+        return {**self.metrics(), "ece": ece}
+
+    def right(self) -> Tensor:
+        """(N,) bool: whether the best guess is the truth."""
+        return self.probabilities.argmax(1) == self.labels
+
+    def confusion(self) -> np.ndarray:
+        """(K, K) int64 counts: rows the truth, columns the best guess."""
+        from sklearn.metrics import confusion_matrix
+
+        classes = range(len(self.class_names))
+        return confusion_matrix(self.labels, self.probabilities.argmax(1), labels=list(classes))
+
+    def per_class(self) -> list[dict[str, str | int | float]]:
+        """Photos, recall, precision and F1 of each class, the lowest recall first."""
+        confusion = self.confusion()
+        truth, guessed, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
+        rows = [
+            {
+                "class": name,
+                "photos": int(truth[label]),
+                "recall": float(right[label] / max(1, truth[label])),
+                "precision": float(right[label] / max(1, guessed[label])),
+                "f1": float(2 * right[label] / max(1, truth[label] + guessed[label])),
+            }
+            for label, name in enumerate(self.class_names)
+        ]
+        return sorted(rows, key=lambda row: (row["recall"], row["precision"]))
+
+    def best(self, photo: int, k: int = 5) -> list[tuple[str, float]]:
+        """The k most likely labels of one photo, best first."""
+        values, indices = self.probabilities[photo].topk(min(k, len(self.class_names)))
+        names = [self.class_names[index] for index in indices.tolist()]
+        return list(zip(names, values.tolist(), strict=True))
+
+    def worst_mistakes(self, count: int = 24) -> list[int]:
+        """Photos with a wrong best guess, the truth's lowest probability first."""
+        wrong = (~self.right()).nonzero().flatten()
+        truth = self.probabilities[wrong, self.labels[wrong]]
+        return wrong[truth.argsort()][:count].tolist()
+
+    def confident_mistakes(self) -> list[int]:
+        """Photos with a wrong best guess, the most confident first."""
+        wrong = (~self.right()).nonzero().flatten()
+        confidences = self.probabilities[wrong].max(1).values
+        return wrong[confidences.argsort(descending=True, stable=True)].tolist()
+
+    def of_class(self, name: str, other: str) -> list[int]:
+        """Photos of one class: those taken for the other first, then the right ones, then the rest.
+
+        Among equals the most confident come first.
+        """
+        label, mistaken = self.class_names.index(name), self.class_names.index(other)
+        confidences, guesses = self.probabilities.max(1)
+        ranks = 2 * (guesses == mistaken) + (guesses == label) + confidences / 2
+        photos = (self.labels == label).nonzero().flatten()
+        return photos[ranks[photos].argsort(descending=True, stable=True)].tolist()
+
+    def show_mistakes(self, root: Path) -> Iterator[tuple[str, Image.Image, str, str]]:
+        """The worst mistakes for people: path, a small picture, the truth, the five best."""
+        for photo in self.worst_mistakes():
+            picture = Image.fromarray(read_photo(root / self.photos[photo], 192))
+            picture.thumbnail((256, 256))
+            best = ", ".join(f"{name} {value:.0%}" for name, value in self.best(photo))
+            yield self.photos[photo], picture, self.class_names[self.labels[photo]], best
+
+    def write_csv(self, path: Path) -> None:
+        """One line a photo: truth, its rank, the five best, whether right, the truth's share."""
+        truth = self.probabilities.gather(1, self.labels[:, None])
+        ranks = ((self.probabilities > truth).sum(1) + 1).tolist()
+        count = min(5, len(self.class_names))
+        pairs = [f"{what}_{i}" for i in range(1, count + 1) for what in ("label", "probability")]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            scores = [] if self.known_scores is None else self.known_scores.tolist()
+            extra = ["known_score"] if scores else []
+            header = ["photo", "label", "rank", *pairs, "correct", "label_probability", *extra]
+            writer.writerow(header)
+            right = self.right().int().tolist()
+            for photo, name in enumerate(self.photos):
+                best = [
+                    cell for label, p in self.best(photo, count) for cell in (label, f"{p:.4f}")
+                ]
+                label, share = self.class_names[self.labels[photo]], f"{truth[photo].item():.4f}"
+                known = [f"{scores[photo]:.4f}"] if scores else []
+                writer.writerow([name, label, ranks[photo], *best, right[photo], share, *known])
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a finished training has beside its curves.
+
+    Attributes:
+        predictions: Of the validation photos, by the model file.
+        root: The data folder.
+        manifest: Of the model file.
+        sha256: Of the model file.
+    """
+
+    predictions: Predictions
+    root: Path
+    manifest: dict[str, Any]
+    sha256: str
+
+    def metadata(self) -> dict[str, Any]:
+        """What the model's artifact in W&B says of it; train.tracking.ranking compares this."""
+        return {
+            **self.manifest["metrics"],
+            "run": self.manifest["name"],
+            "split": self.manifest["split"]["fingerprint"],
+            "classes": classes_hash(self.manifest["class_names"]),
+            "class_count": len(self.manifest["class_names"]),
+            "sha256": self.sha256,
+        }

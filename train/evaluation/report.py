@@ -1,0 +1,213 @@
+"""A scored test set as one HTML page for people: figures, sentences, photos."""
+
+import html
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from train.evaluation.findings import NOTE, STRENGTH, WEAKNESS, find
+from train.evaluation.html import bullets, show_figure, show_photo, table, write_page
+from train.evaluation.phrases import percent, plural
+from train.evaluation.predictions import Predictions
+from train.evaluation.variants import ViewScores
+from train.evaluation.views_report import robustness, tta
+
+PAIRS, SIDE_PHOTOS, MISTAKES = 8, 4, 32
+STYLE = """
+body { max-width: 1240px; }
+h2 { margin-top: 2.4rem; } h3 { margin: 1.4rem 0 .4rem; }
+td, th { padding: .15rem 1rem .15rem 0; } td:last-child, th:last-child { padding-right: 0; }
+.right td:nth-child(n+2), .right th:nth-child(n+2) { text-align: right; }
+td { font-variant-numeric: tabular-nums; }
+thead th { border-bottom: 1px solid #8888; vertical-align: bottom; }
+.tiles { display: flex; flex-wrap: wrap; gap: 12px; }
+.tiles div { border: 1px solid #8886; border-radius: 8px; padding: .5rem 1rem; min-width: 150px; }
+.tiles b { display: block; font-size: 1.7rem; line-height: 1.3; } small { opacity: .75; }
+.sides { display: grid; gap: 8px 32px;
+         grid-template-columns: repeat(auto-fit, minmax(min(460px, 100%), 1fr)); }
+.good, .bad { border-left: 4px solid #3b8f4a; padding-left: 1rem; } .bad { border-color: #c8442f; }
+.good h3, .bad h3 { margin-top: 0; } ul { padding-left: 1.1rem; } li { margin: .3rem 0; }
+.scroll { overflow-x: auto; } .figure img { background: #fff; border-radius: 6px; }
+.wide img { max-width: max(100%, 1200px); } .wide { margin: 0 calc(50% - min(50vw - 16px, 800px)); }
+figure img { border: 3px solid transparent; box-sizing: border-box; border-radius: 4px; }
+figure.wrong img { border-color: #c8442f; }
+details { margin: .8rem 0; } summary { cursor: pointer; }
+"""
+
+
+def write_evaluation(
+    path: Path,
+    data: Path,
+    predictions: Predictions,
+    metrics: dict[str, Any],
+    figures: dict[str, bytes],
+    scores: ViewScores | None = None,
+) -> None:
+    """Write the page.
+
+    Args:
+        path: The .html file.
+        data: What the predictions' paths are relative to.
+        predictions: Of all photos.
+        metrics: What metrics.json holds.
+        figures: Name -> PNG.
+        scores: Of the photos' views.
+    """
+    name = f"{metrics['name']} on {data.resolve().name}"
+    parts = [f"<h1>{html.escape(name)}</h1>", *overview(metrics), *sentences(metrics)]
+    parts += ["<h2>Classes</h2>", show_figure(figures["classes"], "Recall, precision, F1 by class")]
+    parts += ["<details><summary>As a table, the lowest F1 first</summary>"]
+    parts += [class_table(metrics["classes"]), "</details>", "<h2>Confusion</h2>"]
+    parts.append(
+        "<p>A row a class: what its photos were taken for. Classes that are confused stand side by "
+        "side. Numbers are photos; the colour is the share of the row, blue right and red wrong. A "
+        "blue square without number: all right.</p>"
+    )
+    parts.append(show_figure(figures["confusion"], "Confusion matrix", "figure wide"))
+    parts += pairs(data, predictions, metrics["confused_pairs"])
+    parts += ["<h2>Confidence</h2>", '<div class="sides">']
+    parts += [show_figure(figures["reliability"], "Accuracy by confidence")]
+    parts += [show_figure(figures["rejection"], "Accuracy by rejected fraction"), "</div>"]
+    parts.append(rejection_table(metrics["rejection"]))
+    if "known" in metrics:
+        parts += outside(metrics["known"])
+    parts += mistakes(data, predictions)
+    if "robustness" in metrics:
+        parts += robustness(data, predictions, metrics["robustness"], figures, scores)
+    if "tta" in metrics:
+        parts += tta(metrics["tta"])
+    if metrics["unreadable"]:
+        parts.append(f"<h2>Cannot be read ({len(metrics['unreadable'])})</h2><ul>")
+        parts += [f"<li>{html.escape(text)}</li>" for text in metrics["unreadable"][:200]]
+        parts.append("</ul>")
+    write_page(path, name, parts, STYLE)
+
+
+def overview(metrics: dict[str, Any]) -> Iterator[str]:
+    """The main figures with their intervals."""
+    yield (
+        f"<p>{plural(metrics['photos'], 'photo')}, "
+        f"{plural(len(metrics['recall_per_class']), 'class')}; model file "
+        f"<code>{metrics['model'][:12]}</code>. Intervals are 95 % ones, by resampling photos "
+        "(bootstrap), for a single class Wilson's.</p>"
+    )
+    yield '<div class="tiles">'
+    for key, name in (("top1", "top-1"), ("top5", "top-5"), ("macro_f1", "macro F1"),
+                      ("ece", "calibration error")):  # fmt: skip
+        low, high = metrics["intervals_95"][key]
+        yield (
+            f"<div>{name}<b>{percent(metrics[key])}</b>"
+            f"<small>{percent(low)} to {percent(high)}</small></div>"
+        )
+    yield (
+        f"<div>mistakes<b>{metrics['mistakes']:,}</b>"
+        f"<small>{metrics['confident_mistakes']:,} with 90 % confidence</small></div></div>"
+    )
+
+
+def sentences(metrics: dict[str, Any]) -> Iterator[str]:
+    """Strengths, weaknesses, and what else to know."""
+    found = find(metrics)
+    yield '<h2>Strengths and weaknesses</h2><div class="sides">'
+    for kind, title, style in ((STRENGTH, "Strengths", "good"), (WEAKNESS, "Weaknesses", "bad")):
+        lines = found[kind] or ["None that these figures show."]
+        yield f'<div class="{style}"><h3>{title}</h3>{bullets(lines)}</div>'
+    yield "</div>"
+    if found[NOTE]:
+        yield f"<h3>To bear in mind</h3>{bullets(found[NOTE])}"
+
+
+def class_table(rows: list[dict[str, Any]]) -> str:
+    """Figures of each class."""
+    return table(
+        ["class", "photos", "recall", "95 % interval", "precision", "F1", "most often taken for"],
+        [
+            [
+                row["class"],
+                str(row["photos"]),
+                percent(row["recall"]),
+                "{:.0f} to {:.0f}".format(*(100 * end for end in row["recall_interval_95"])),
+                percent(row["precision"]),
+                percent(row["f1"]),
+                f"{row['taken_for']} ({row['taken_for_photos']})" if row["taken_for"] else "",
+            ]
+            for row in sorted(rows, key=lambda row: row["f1"])
+            if row["photos"]
+        ],
+    )
+
+
+def rejection_table(rows: list[dict[str, float]]) -> str:
+    """Accuracy by rejected fraction."""
+    return table(
+        ["photos left unanswered", "confidence at least", "top-1 on the rest"],
+        [
+            [percent(row["rejected"]), percent(row["least_confidence"]), percent(row["accuracy"])]
+            for row in rows
+        ],
+    )
+
+
+def outside(known: dict[str, Any]) -> Iterator[str]:
+    """How well known landmarks are told from everything else."""
+    yield "<h2>Not a known landmark</h2>"
+    yield (
+        f"<p>Against {plural(known['outside_photos'], 'photo')} of none of the landmarks, which "
+        "taught the score nothing. AUROC: how often a photo of a known landmark scores higher than "
+        "one of something else. All of them, the surest first: outside.csv.</p>"
+    )
+    yield table(
+        ["figure", "value"],
+        [
+            ["AUROC", f"{known['auroc']:.3f}"],
+            ["others taken for known where 95 % of the known pass", percent(known["fpr95"])],
+            ["known photos that the file's threshold lets pass", percent(known["accepted"])],
+            ["others that it lets pass", percent(known["outside_accepted"])],
+            ["top-1 on the known photos that pass", percent(known["top1_on_accepted"])],
+        ],
+    )
+
+
+def pairs(data: Path, predictions: Predictions, found: list[dict[str, Any]]) -> Iterator[str]:
+    """The most confused pairs of classes: their photos side by side."""
+    if not found:
+        return
+    yield "<h2>Most confused pairs</h2><p>Framed: wrong.</p>"
+    for pair in found[:PAIRS]:
+        (first, second), (there, back) = pair["classes"], pair["mistakes"]
+        title = f"{first} taken for {second}: {there}; the other way round: {back}"
+        yield f'<h3>{html.escape(title)}</h3><div class="sides">'
+        for name, other in ((first, second), (second, first)):
+            shown = [
+                show_photo(data / predictions.photos[photo], *caption_guess(predictions, photo))
+                for photo in predictions.of_class(name, other)[:SIDE_PHOTOS]
+            ]
+            none = "<small>no photos in this test</small>"
+            yield f"<div><b>{html.escape(name)}</b>"
+            yield f'<div class="row">{"".join(shown) or none}</div></div>'
+        yield "</div>"
+
+
+def caption_guess(predictions: Predictions, photo: int) -> tuple[str, str]:
+    """The best guess on a photo with its confidence, and the style of its frame."""
+    [(name, confidence)] = predictions.best(photo, 1)
+    right = bool(predictions.right()[photo])
+    return f"{name} {percent(confidence, 0)}", "" if right else "wrong"
+
+
+def mistakes(data: Path, predictions: Predictions) -> Iterator[str]:
+    """The mistakes that the model was surest of."""
+    wrong = predictions.confident_mistakes()
+    if not wrong:
+        return
+    yield (
+        f"<h2>Confident mistakes</h2><p>The {min(len(wrong), MISTAKES)} with the highest "
+        f"confidence, of {len(wrong)}. A wrong label of the photo looks the same.</p>"
+    )
+    shown = []
+    for photo in wrong[:MISTAKES]:
+        guess, _ = caption_guess(predictions, photo)
+        truth = predictions.class_names[predictions.labels[photo]]
+        path = data / predictions.photos[photo]
+        shown.append(show_photo(path, f"{guess}; truly {truth} ({path.name})"))
+    yield f'<div class="row">{"".join(shown)}</div>'

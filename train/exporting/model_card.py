@@ -1,0 +1,72 @@
+"""The model card of a run: what it is, how it was made, where it is weak."""
+
+from pathlib import Path
+from typing import Any
+
+from train.engine.checkpoints import write_text
+
+
+def describe_known(figures: dict[str, float]) -> str:
+    """What its known score is worth, from the manifest's known."""
+    passed = "Its threshold for known landmarks lets 95 % of the validation photos pass"
+    if not figures:
+        return f"{passed}; it was not told what other photos look like."
+    return (
+        f"{passed}; it was taught by {figures['outside_photos']} photos of other things "
+        f"(cross-validated AUROC {figures['auroc']:.3f}, {figures['fpr95']:.1%} of them pass where "
+        "95 % of the landmarks do)."
+    )
+
+
+def write_card(manifest: dict[str, Any], per_class: list[dict[str, Any]], path: Path) -> None:
+    """Markdown for people, from what the model file itself records.
+
+    Args:
+        manifest: Of the model file.
+        per_class: class, photos, recall, precision, the weakest first; on validation photos.
+        path: The .md to write.
+    """
+    metrics, config = manifest["metrics"], manifest["config"]
+    lines = [
+        f"# {manifest['name']}",
+        "",
+        f"Tells {len(manifest['class_names'])} landmarks apart. One TorchScript file, model.pt, "
+        "with preprocessing and labels inside; it needs torch alone.",
+        "",
+        "| photos | top-1 | top-5 | loss (nats) | calibration error |",
+        "|---|---|---|---|---|",
+    ]
+    for part, name in (("val", "validation"), ("test", "test")):
+        if f"{part}/top1" in metrics:
+            figures = " | ".join(
+                f"{metrics[f'{part}/{key}']:.4f}" for key in ("top1", "top5", "loss", "ece")
+            )
+            lines.append(f"| {name}, {metrics[f'{part}/photos']} | {figures} |")
+    settings = " ".join(f"{key}={value}" for key, value in config.items() if key != "command")
+    weak = ", ".join(
+        f"{row['class']} ({row['recall']:.0%} of {row['photos']})"
+        for row in per_class[:5]
+        if row["recall"] < 1
+    )
+    encoder = manifest["training"].get("encoder")
+    start = (
+        f"; it started from the encoder {encoder[:12]}, trained without labels" if encoder else ""
+    )
+    lines += [
+        "",
+        f"Made by `python -m {config['command']}` in {manifest['training']['minutes']} minutes and "
+        f"{manifest['training']['epochs']} epochs on {manifest['split']['train_photos']} photos of "
+        f"{manifest['data']}; split {manifest['split']['fingerprint'][:12]}{start}.",
+        "",
+        f"Settings: {settings}.",
+        "",
+        f"Weakest classes on validation: {weak or 'none below 100 %'}.",
+        "",
+        f"Temperature {manifest['temperature']:.3f}, fitted on the validation photos. "
+        f"{describe_known(manifest['known'])}",
+        "",
+        "Do not use it to find people, or where a wrong place does harm. Its licence follows that "
+        "of the photos and of the weights it started from.",
+        "",
+    ]
+    write_text(path, "\n".join(lines))
