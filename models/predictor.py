@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 import warnings
@@ -15,6 +14,8 @@ import PIL.Image
 import torch
 from torch import Tensor, nn
 
+from models.command_line import first_line
+from models.files import atomic, file_digest
 from models.model_file.classifier import Calibration, KnownScore, PhotoClassifier, feature_layout
 from models.model_file.evidence import Box, find_box, seen_region
 from models.model_file.model_archive import check_archive
@@ -107,20 +108,20 @@ def save_model(
     classifier = PhotoClassifier(network, *parts, layout, prefix).eval()
     script = script_network(network, preprocess.crop_px, features)
     scripted = PhotoClassifier(script, *parts, layout, prefix).eval()
-    partial = path.with_name(path.name + ".partial")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", (FutureWarning, DeprecationWarning))  # torch.jit's end
-        torch.jit.script(scripted).save(str(partial), _extra_files={"manifest.json": text})
-    network.to(memory_format=torch.contiguous_format)  # what torch.export.save expects
-    batch, side = torch.export.Dim("batch", min=1), torch.export.Dim.AUTO
-    example = torch.zeros(2, 3, preprocess.crop_px + 8, preprocess.crop_px + 40, dtype=torch.uint8)
-    program = torch.export.export(
-        classifier, (example,), dynamic_shapes=({0: batch, 2: side, 3: side},)
-    )
-    partial_program = path.with_name(path.stem + ".partial.pt2")
-    torch.export.save(program, partial_program, extra_files={"manifest.json": text})
-    os.replace(partial_program, path.with_suffix(".pt2"))
-    os.replace(partial, path)
+    with atomic(path) as partial:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", (FutureWarning, DeprecationWarning))  # torch.jit's end
+            torch.jit.script(scripted).save(str(partial), _extra_files={"manifest.json": text})
+        network.to(memory_format=torch.contiguous_format)  # what torch.export.save expects
+        batch, side = torch.export.Dim("batch", min=1), torch.export.Dim.AUTO
+        size = preprocess.crop_px + 8, preprocess.crop_px + 40
+        program = torch.export.export(
+            classifier,
+            (torch.zeros(2, 3, *size, dtype=torch.uint8),),
+            dynamic_shapes=({0: batch, 2: side, 3: side},),
+        )
+        with atomic(path.with_suffix(".pt2")) as partial_program:
+            torch.export.save(program, partial_program, extra_files={"manifest.json": text})
     return path
 
 
@@ -135,13 +136,11 @@ def load_module(path: Path) -> tuple[torch.jit.ScriptModule, str]:
 
 def rewrite_manifest(path: Path, manifest: dict[str, Any]) -> None:
     """Replace the manifest inside a model file, atomically; the network stays as it is."""
-    partial = path.with_name(path.name + ".partial")
     text = json.dumps(manifest, indent=2, ensure_ascii=False)
     module, _ = load_module(path)
-    with warnings.catch_warnings():
+    with atomic(path) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore", (FutureWarning, DeprecationWarning))
         torch.jit.save(module, str(partial), _extra_files={"manifest.json": text})
-    os.replace(partial, path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,14 +286,3 @@ class Predictor:
     def classify_batch(self, photos: Sequence[Photo], k: int = 5) -> list[dict[str, float]]:
         """Classify several photos, of any sizes; one dictionary a photo, in order."""
         return [self.classify(photo, k) for photo in photos]
-
-
-def file_digest(path: Path) -> str:
-    """The sha256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -11,13 +11,14 @@ SOURCES = [
 ]
 # A folder or file may import from its own rung and from those before it, never from later ones.
 LADDER = [
+    {"models.environment", "models.files", "models.command_line"},
     {"models.photos", "models.places"},
     {"models.model_file", "models.networks"},
     {"models.predictor"},
     {"models.sources", "models.tagging"},
     {"models.metadata"},
     {"models.page", "models.tag", "demo"},
-    {"train.config", "train.engine.checkpoints", "train.tracking.ranking"},
+    {"train.config", "train.tracking.ranking"},
     {"train.data"},
     {"train.evaluation"},
     {"train.cleaning", "train.comparison", "train.search"},
@@ -34,7 +35,11 @@ ONLY_IN = {
     "albumentations": {"train/data/transforms.py"},
     "gradio": {"models/page/app.py", "models/page/server.py"},
     "ipywidgets": {"models/page/notebook_widget.py"},
-    "wandb": {"train/tracking/wandb_run.py", "models/sources/served_model.py"},
+    "wandb": {
+        "train/tracking/wandb_run.py",
+        "models/sources/served_model.py",
+        "models/environment.py",
+    },
 }
 
 

@@ -4,7 +4,6 @@ Then python -m train.scratch --init-from RUN_FOLDER starts from the encoder.
 """
 
 import json
-import os
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from accelerate.state import AcceleratorState
 from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
 
+from models.files import atomic, code_commit
 from models.model_file.preprocess import Preprocess
 from models.networks.autoencoder import ENCODER_FILE, ENCODER_FORMAT, ENCODER_SETTINGS, Autoencoder
 from models.predictor import script_network
@@ -30,7 +30,7 @@ from train.engine.interrupts import StopRequest
 from train.engine.pretraining import AutoencoderConfig, Pretrainer
 from train.engine.trainer import Interrupted
 from train.engine.training_run import KNOWN_ERRORS, build_loader, open_run, read_photos, write_run
-from train.export import PRIVATE, ParityError, code_commit
+from train.export import PRIVATE, ParityError
 from train.tracking.wandb_run import Tracker
 
 PICTURE = "reconstructions.png"
@@ -156,9 +156,8 @@ def export_encoder(config: AutoencoderConfig, run_dir: Path) -> None:
         difference = (scripted(example) - model(example)).abs().max().item()
     if not difference < MAX_DIFFERENCE:
         raise ParityError(f"the autoencoder's TorchScript is off by {difference}; not exported")
-    partial = run_dir / f"{MODEL_FILE}.partial"
-    scripted.save(str(partial))
-    os.replace(partial, run_dir / MODEL_FILE)
+    with atomic(run_dir / MODEL_FILE) as partial:
+        scripted.save(str(partial))
     last = saved["progress"]["history"][-1]
     pretraining = {
         "config": {k: v for k, v in config.to_dict().items() if k not in (*PRIVATE, "extra")},

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import tyro
 
+from models.files import write_text
 from train.comparison.advice import advise, find_mismatch
 from train.comparison.compared_model import Contender, format_table, write_table
 from train.comparison.finished_runs import (
@@ -31,7 +32,6 @@ from train.comparison.serving_cost import (
     measure_speed,
     name_cpu,
 )
-from train.engine.checkpoints import write_text
 
 
 @dataclass(frozen=True)

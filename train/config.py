@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from models.sources.served_model import default_cache, has_wandb_key
+from models.environment import default_cache, has_wandb_key
 
 SIZE_STEP = 16
 """Pixels by which crops grow."""

@@ -16,11 +16,11 @@ import tyro
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from models.files import file_digest, write_text
 from models.photos import PHOTO_EXTENSIONS, PhotoError
-from models.predictor import ModelFileError, Predictor, file_digest, rewrite_manifest
+from models.predictor import ModelFileError, Predictor, rewrite_manifest
 from models.sources.served_model import fetch_artifact, find_model
 from train.data.batches import DataError, clean_class_name
-from train.engine.checkpoints import write_text
 from train.evaluation.corruptions import SEVERITIES
 from train.evaluation.plots import draw_figures
 from train.evaluation.predictions import Predictions

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import platform
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
+from models.files import code_commit, file_digest, write_text
 from models.networks.autoencoder import INIT_FILE
 from models.places.landmarks import find_places
-from models.predictor import FORMAT_VERSION, Predictor, file_digest, save_model
+from models.predictor import FORMAT_VERSION, Predictor, save_model
 from train.config import config_from_dict
 from train.data.batches import DataError, Split
 from train.data.photo_cache import decode_photos
-from train.engine.checkpoints import load_checkpoint, write_text
+from train.engine.checkpoints import load_checkpoint
 from train.engine.plots import plot_confusion
 from train.engine.recipe import build_preprocess, build_trained
 from train.evaluation.plots import plot_reliability
@@ -184,18 +184,6 @@ def export_run(run_dir: Path, outside: Path | None = None) -> tuple[Parity, Pred
     plot_reliability(summarise(predictions)).savefig(run_dir / "calibration.png", dpi=110)
     plot_confusion(predictions.confusion(), split.class_names, run_dir / "confusion.png")
     return parity, predictions
-
-
-def code_commit() -> str | None:
-    """The commit of this project's code, marked when changed; None outside a git checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
-            timeout=10,
-        ).stdout.strip()  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def main(run_dir: Annotated[Path, tyro.conf.Positional], outside: Path | None = None) -> int:

@@ -1,6 +1,5 @@
 """Run the notebooks from the first cell and keep their outputs: python -m train.notebooks."""
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,8 @@ import nbformat
 import tyro
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+
+from models.files import atomic
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 LESSON = ("cnn_from_scratch", "transfer_learning", "app")
@@ -54,9 +55,8 @@ def main(config: NotebooksConfig) -> int:
         except (CellExecutionError, OSError) as error:
             print(f"error: {path.name}: {error}", file=sys.stderr)
             return 1
-        partial = path.with_name(f"{path.name}.partial")
-        nbformat.write(notebook, partial)
-        os.replace(partial, path)
+        with atomic(path) as partial:
+            nbformat.write(notebook, partial)
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 import tyro
 
+from models.files import write_text
 from models.networks.pretrained import BackboneError
 from train.cleaning.duplicate_policy import Duplicate, judge_duplicates, split_photos
 from train.cleaning.label_errors import Suspicion, suspect_labels
@@ -21,7 +22,6 @@ from train.cleaning.report import write_report
 from train.cleaning.scan import Folder, PhotoRecord, channel_statistics, list_folder, scan_photos
 from train.config import default_data
 from train.data.batches import DataError
-from train.engine.checkpoints import write_text
 
 
 @dataclass(frozen=True)

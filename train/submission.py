@@ -8,7 +8,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -18,11 +17,11 @@ from pathlib import Path
 import tyro
 from tqdm import tqdm
 
+from models.files import atomic, code_commit, file_digest
 from models.photos import PHOTO_EXTENSIONS, PhotoError
-from models.predictor import ModelFileError, Predictor, file_digest
+from models.predictor import ModelFileError, Predictor
 from models.sources.served_model import find_model
 from train.data.batches import DataError
-from train.export import code_commit
 
 ROOT = Path(__file__).parents[1]
 # What is the project's own, where no git says so.
@@ -183,15 +182,16 @@ def pack(files: dict[str, bytes], out: Path) -> None:
         f"{hashlib.sha256(content).hexdigest()}  {name}\n"
         for name, content in sorted(files.items())
     )
-    partial = out.with_name(out.name + ".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with (
+        atomic(out) as partial,
+        zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
+    ):
         for name, content in sorted({**files, "SHA256SUMS": sums.encode()}.items()):
             entry = zipfile.ZipInfo(f"{out.stem}/{name}", LONG_AGO)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.create_system = 3  # Unix, also when packed elsewhere
             entry.external_attr = 0o100644 << 16
             archive.writestr(entry, content)
-    os.replace(partial, out)
 
 
 def submit(config: SubmissionConfig) -> str:

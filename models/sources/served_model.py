@@ -1,5 +1,6 @@
 """Where the model comes from: a file, a named W&B artifact, W&B's best, or the bundled one."""
 
+import contextlib
 import json
 import os
 import re
@@ -13,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from models.predictor import ModelFileError, Predictor, file_digest, first_line
+from models.command_line import first_line
+from models.environment import default_cache, has_wandb_key, project_name
+from models.files import file_digest, write_text
+from models.predictor import ModelFileError, Predictor
 
 BUNDLED = Path(__file__).parents[1] / "bundled" / "landmarks.pt"
 MODEL_NAME = "landmarks"
-DEFAULT_PROJECT = "landmarks"
 LOOK_SECONDS = 5.0
 
 
@@ -50,27 +53,6 @@ class Served:
     origin: Origin | None = None
 
 
-def default_cache() -> Path:
-    """LANDMARKS_CACHE, else ~/.cache/landmarks."""
-    return Path(os.environ.get("LANDMARKS_CACHE", Path.home() / ".cache" / "landmarks"))
-
-
-def has_wandb_key() -> bool:
-    """Whether W&B would find credentials, without asking for any."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    files = [os.environ.get("NETRC"), Path.home() / ".netrc", Path.home() / "_netrc"]
-    if not any(file and Path(file).is_file() for file in files):
-        return False  # most machines: without the second that importing wandb takes
-    import wandb
-    from wandb.sdk.lib import wbauth
-
-    try:
-        return wbauth.read_netrc_auth(host=wandb.setup().settings.base_url) is not None
-    except wandb.errors.Error:
-        return False
-
-
 def find_model(path: Path | None = None) -> Path:
     """The model file at a path.
 
@@ -89,11 +71,6 @@ def find_model(path: Path | None = None) -> Path:
     if not path.is_file():
         raise ModelFileError(f"no model file at {path}; give a .pt file or a run folder")
     return path
-
-
-def project_name() -> str:
-    """WANDB_PROJECT, else landmarks."""
-    return os.environ.get("WANDB_PROJECT") or DEFAULT_PROJECT
 
 
 def best_name() -> str:
@@ -120,9 +97,8 @@ def fetch_artifact(name: str) -> Served:
     served = Served(_check(model, origin), origin)
     notes = _name_file(name)
     notes.parent.mkdir(parents=True, exist_ok=True)
-    partial = notes.with_name(f"{notes.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(asdict(origin)), encoding="utf-8")
-    os.replace(partial, notes)
+    with contextlib.suppress(FileNotFoundError):  # another process wrote the same at the same time
+        write_text(notes, json.dumps(asdict(origin)))
     return served
 
 

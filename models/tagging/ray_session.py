@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.predictor import first_line
+from models.command_line import first_line
 from models.tagging.workers import WorkerError, cores
 
 

@@ -16,8 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.files import file_digest
 from models.photos.memory import keep_memory
-from models.predictor import Predictor, file_digest
+from models.predictor import Predictor
 from models.tagging.ray_session import connected
 from models.tagging.resumable_table import WorkFile
 from models.tagging.table import TableError, parquet_schema, read_table

@@ -2,11 +2,12 @@
 
 import csv
 import json
-import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from models.files import atomic
 
 Row = dict[str, Any]
 COLUMNS: dict[str, type] = {
@@ -53,12 +54,9 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
         path: Its extension says the format.
         rows: Of COLUMNS.
     """
-    partial = path.with_name(path.name + ".partial-table")
     write, _ = FORMATS[path.suffix.lower()]
-    write(partial, rows)
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with atomic(path) as partial:
+        write(partial, rows)
 
 
 def read_table(path: Path) -> Iterator[Row]:

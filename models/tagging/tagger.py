@@ -5,10 +5,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.command_line import first_line
 from models.model_file.evidence import find_box
 from models.photos import PhotoError
 from models.places.landmarks import country_name
-from models.predictor import Predictor, first_line
+from models.predictor import Predictor
 from models.tagging.table import COLUMNS, Row, printable
 
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from models.files import file_digest
 from models.model_file.classifier import Calibration, KnownScore, PhotoClassifier, temperatures
 from models.model_file.preprocess import Preprocess, resize_images
 from models.photos import PhotoError
-from models.predictor import ModelFileError, Predictor, file_digest, save_model
+from models.predictor import ModelFileError, Predictor, save_model
 from models.sources.served_model import BUNDLED, find_model
 from tests.support.drawing import draw_landmark
 from tests.support.tiny_network import TinyNetwork

@@ -13,7 +13,8 @@ import nbformat
 import pytest
 
 import train.submission
-from models.predictor import Predictor, file_digest
+from models.files import file_digest
+from models.predictor import Predictor
 from tests.support.commands import ROOT
 from tests.support.drawing import draw_landmark
 from train.submission import SubmissionConfig, list_code, list_photos, main, pack

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from models.command_line import first_line
 from models.photos import PhotoError, read_photo
-from models.predictor import Predictor, first_line
+from models.predictor import Predictor
 from models.sources.served_model import find_model
 from train.data.batches import DataError, Split, check_photos
 from train.evaluation.predictions import Predictions

@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from models.predictor import file_digest
+from models.files import file_digest, write_text
 from train.data.photo_cache import PhotoCache
 from train.data.transforms import GrowingTransform, PhotoTransform
-from train.engine.checkpoints import write_text
 
 
 class DataError(ValueError):

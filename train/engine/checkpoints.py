@@ -1,10 +1,11 @@
-"""Checkpoints and small files that appear whole or not at all."""
+"""Save and load checkpoints, whole or not at all."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from models.files import atomic
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -15,12 +16,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         state: What torch.load(weights_only=True) can read back: tensors, numbers, text, lists.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with atomic(path) as partial:
+        torch.save(state, partial)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -30,10 +27,3 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         FileNotFoundError: If there is none.
     """
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

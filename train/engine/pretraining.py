@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from models.environment import default_cache
 from models.networks.autoencoder import Autoencoder, reconstruction_loss, spoil
-from models.sources.served_model import default_cache
 from train.config import ScratchConfig, default_data
 from train.engine.checkpoints import load_checkpoint, save_checkpoint
 from train.engine.phases import Progress, build_optimizer, schedule_factor

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from models.files import atomic
 from train.config import TrainConfig
 from train.engine.training_run import run_training
 
@@ -103,7 +104,6 @@ def hand_over(run_dir: Path, model_dir: Path) -> None:
     """Copy a finished model to where SageMaker takes it from; each file whole or not at all."""
     model_dir.mkdir(parents=True, exist_ok=True)
     for name in HANDED_OVER:
-        partial = model_dir / f"{name}.partial"
-        shutil.copyfile(run_dir / name, partial)
-        os.replace(partial, model_dir / name)
+        with atomic(model_dir / name) as partial:
+            shutil.copyfile(run_dir / name, partial)
     print(f"model handed over to {model_dir}")

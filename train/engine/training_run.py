@@ -13,10 +13,10 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader
 
+from models.files import file_digest, write_text
 from models.model_file.preprocess import Preprocess
 from models.networks.autoencoder import INIT_FILE
 from models.places.landmarks import find_places
-from models.predictor import file_digest
 from models.sources.served_model import call_within
 from train.config import CONFIGS, TrainConfig, config_from_dict, resolve_mode
 from train.data.batches import EpochBatches, PhotoDataset, Split, check_photos
@@ -30,7 +30,6 @@ from train.data.transforms import (
     build_train_transform,
 )
 from train.data.unlabelled import keep_encoder
-from train.engine.checkpoints import write_text
 from train.engine.device import build_accelerator
 from train.engine.interrupts import StopRequest
 from train.engine.plots import plot_curves

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from train.engine.checkpoints import write_text
+from models.files import write_text
 
 
 def describe_known(figures: dict[str, float]) -> str:

@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from models.predictor import first_line
-from models.sources.served_model import MODEL_NAME, call_within, has_wandb_key, project_name
+from models.command_line import first_line
+from models.environment import has_wandb_key, project_name
+from models.files import code_commit
+from models.sources.served_model import MODEL_NAME, call_within
 from train.config import TrainConfig, resolve_mode
 from train.data.batches import Split, hash_photos
 from train.evaluation.predictions import Results
-from train.export import code_commit
 from train.tracking.ranking import Candidate, comparable, format_table, rank
 
 LISTING = "photos.sha256"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import train.engine.sagemaker
-from models.predictor import Predictor, file_digest
+from models.files import file_digest
+from models.predictor import Predictor
 from tests.support.commands import ROOT
 from tests.support.runs import read_records, tiny
 from train.config import ScratchConfig, TransferConfig, default_data

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models.predictor import file_digest
+from models.files import file_digest
 from tests.support.commands import ROOT, Client
 from tests.support.fake_wandb import FakeWandb
 from tests.support.runs import read_records
