@@ -21,8 +21,9 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywhere
 
 from train.config import config_from_dict
-from train.data.batches import PhotoDataset, Split
+from train.data.batches import PhotoDataset
 from train.data.photo_cache import decode_photos
+from train.data.split import Split
 from train.data.transforms import build_eval_transform
 from train.engine.checkpoints import load_checkpoint
 from train.engine.recipe import build_preprocess, build_trained

@@ -27,7 +27,7 @@ from models.model_file.evidence import BOX_LEVEL, Box, find_box, spread
 from models.photos import read_photo
 from models.predictor import Predictor
 from models.sources.served_model import find_model
-from train.data.batches import Split
+from train.data.split import Split
 from train.exporting.known_score import find_outside
 
 SIDE_PX, STEPS, BLUR_PX = 384, 16, 24.0

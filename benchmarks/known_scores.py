@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywh
 from models.photos import PHOTO_EXTENSIONS
 from models.predictor import Predictor
 from train.config import config_from_dict
-from train.data.batches import Split
+from train.data.split import Split
 from train.engine.checkpoints import load_checkpoint
 from train.engine.recipe import build_preprocess, build_trained
 from train.exporting.calibration import calibrate, fit_calibration

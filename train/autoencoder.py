@@ -21,7 +21,8 @@ from models.files import atomic, code_commit
 from models.model_file.preprocess import Preprocess
 from models.networks.autoencoder import ENCODER_FILE, ENCODER_FORMAT, ENCODER_SETTINGS, Autoencoder
 from models.predictor import script_network
-from train.data.batches import EpochBatches, PhotoDataset, Split
+from train.data.batches import EpochBatches, PhotoDataset
+from train.data.split import Split
 from train.data.transforms import build_eval_transform, build_train_transform
 from train.data.unlabelled import find_photos, photo_keys
 from train.engine.checkpoints import load_checkpoint, save_checkpoint
@@ -30,7 +31,8 @@ from train.engine.interrupts import StopRequest
 from train.engine.pretraining import AutoencoderConfig, Pretrainer
 from train.engine.trainer import Interrupted
 from train.engine.training_run import KNOWN_ERRORS, build_loader, open_run, read_photos, write_run
-from train.export import PRIVATE, ParityError
+from train.exporting.model_file import PRIVATE
+from train.exporting.parity import ParityError
 from train.tracking.wandb_run import Tracker
 
 PICTURE = "reconstructions.png"

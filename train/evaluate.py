@@ -20,7 +20,7 @@ from models.files import file_digest, write_text
 from models.photos import PHOTO_EXTENSIONS, PhotoError
 from models.predictor import ModelFileError, Predictor, rewrite_manifest
 from models.sources.served_model import fetch_artifact, find_model
-from train.data.batches import DataError, clean_class_name
+from train.data.split import DataError, clean_class_name
 from train.evaluation.corruptions import SEVERITIES
 from train.evaluation.plots import draw_figures
 from train.evaluation.predictions import Predictions

@@ -21,7 +21,7 @@ from train.cleaning.label_errors import Suspicion, suspect_labels
 from train.cleaning.report import write_report
 from train.cleaning.scan import Folder, PhotoRecord, channel_statistics, list_folder, scan_photos
 from train.config import default_data
-from train.data.batches import DataError
+from train.data.split import DataError
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from models.files import atomic, code_commit, file_digest
 from models.photos import PHOTO_EXTENSIONS, PhotoError
 from models.predictor import ModelFileError, Predictor
 from models.sources.served_model import find_model
-from train.data.batches import DataError
+from train.data.split import DataError
 
 ROOT = Path(__file__).parents[1]
 # What is the project's own, where no git says so.

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from train.cleaning.duplicates import find_pairs, group_pairs
 from train.cleaning.scan import PhotoRecord
-from train.data.batches import DataError
-from train.data.split import draw_order
+from train.data.split import DataError, draw_order
 
 # The closer the relation, the earlier.
 KINDS = ("copy", "pixels", "near", "mirrored")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from models.photos import PHOTO_EXTENSIONS, PhotoError, read_photo
 from train.cleaning.duplicates import PhotoHashes, hash_photo
-from train.data.batches import DataError, clean_class_name
+from train.data.split import DataError, clean_class_name
 
 PARTS = ("train", "val", "test")
 TINY_PX = 96

@@ -15,7 +15,7 @@ from models.command_line import first_line
 from models.photos import PhotoError, read_photo
 from models.predictor import Predictor
 from models.sources.served_model import find_model
-from train.data.batches import DataError, Split, check_photos
+from train.data.split import DataError, Split, check_photos
 from train.evaluation.predictions import Predictions
 
 FIGURES = ("photos", "top1", "top5", "macro_f1", "ece")

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from train.config import TrainConfig
-from train.data.batches import (
+from train.data.split import (
     DataError,
     Split,
+    build_split,
     check_photos,
+    check_split,
     clean_class_name,
     folder_class,
+    index_photos,
     some_of,
+    split_by_class,
 )
-from train.data.split import build_split, check_split, index_photos, split_by_class
 
 MANIFEST = "splits.json"
 COLUMNS = ("path", "label", "split")

@@ -1,14 +1,140 @@
-"""Class folders, and how their photos are split."""
+"""Which photos train and which validate, and how that is drawn."""
 
 import dataclasses
 import hashlib
 import json
-from pathlib import Path
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
 
 import numpy as np
+from tqdm import tqdm
 
+from models.files import file_digest, write_text
 from models.photos import PHOTO_EXTENSIONS
-from train.data.batches import DataError, Split, clean_class_name, folder_class, some_of
+
+
+class DataError(ValueError):
+    """A data set that cannot be trained on; the message names the fix."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which photos train and which validate. Written into the run folder, reused on resume.
+
+    Attributes:
+        fingerprint: sha256 of the lists below, hex.
+        root: The data folder; all paths are relative to it.
+        class_names: K labels; a photo's label is its class folder's position here.
+        train: Paths of the training photos.
+        val: Paths of the validation photos.
+        test: Empty here: training never opens test photos.
+        label_of: Path -> label in [0, K) of photos whose folder is not their class (from a table).
+        sizes: Path -> bytes, where train.prepare recorded them.
+    """
+
+    fingerprint: str
+    root: str
+    class_names: list[str]
+    train: list[str]
+    val: list[str]
+    test: list[str]
+    label_of: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def labels(self, paths: Sequence[str]) -> np.ndarray:
+        """(N,) int64 labels of paths: from label_of, else from their folders.
+
+        Raises:
+            DataError: If a photo's folder is none of the classes.
+        """
+        position = {name: label for label, name in enumerate(self.class_names)}
+        labels = [self.label_of.get(path, position.get(folder_class(path))) for path in paths]
+        if None in labels:
+            path = paths[labels.index(None)]
+            raise DataError(
+                f"{path} lies in the folder of a class {folder_class(path)!r}, which is not among "
+                f"the {len(position)} class names; add it there or leave the photo out"
+            )
+        return np.array(labels, np.int64)
+
+    def summary(self) -> dict[str, int]:
+        """How many of what."""
+        return {
+            "classes": len(self.class_names),
+            "train_photos": len(self.train),
+            "val_photos": len(self.val),
+        }
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Split":
+        """Read what save wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def clean_class_name(folder: str) -> str:
+    """The label of a class folder: "09.Golden_Gate_Bridge" -> "Golden Gate Bridge"."""
+    return re.sub(r"^\d+\.\s*", "", folder).replace("_", " ").strip() or folder
+
+
+def folder_class(path: str) -> str:
+    """The label that a photo's folder says."""
+    return clean_class_name(PurePosixPath(path).parent.name)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """How many, and up to three of them."""
+    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+
+
+def check_photos(root: Path, paths: Sequence[str], sizes: dict[str, int], fix: str) -> None:
+    """Make sure that photos are there, and as large as they were.
+
+    Args:
+        root: Their folder.
+        paths: Relative to root.
+        sizes: Path -> bytes, where they were recorded.
+        fix: What to do about it; ends the message.
+
+    Raises:
+        DataError: Photos are missing or have another size.
+    """
+    missing, changed = [], []
+    for path in paths:
+        try:
+            size = (root / path).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            missing.append(path)
+        else:
+            if size != sizes.get(path, size):
+                changed.append(path)
+    found = {"missing": missing, "of another size than before": changed}
+    told = [f"{what}: {some_of(names)}" for what, names in found.items() if names]
+    if told:
+        what = "; ".join(told)
+        raise DataError(f"the {len(paths)} photos in {root} are not as listed; {what}. {fix}")
+
+
+def hash_photos(root: Path, paths: Sequence[str], listing: Path) -> None:
+    """Write the sha256 of each photo, one line a photo, as sha256sum does; kept if it is there."""
+    if listing.is_file():
+        return
+
+    with ThreadPoolExecutor() as pool:
+        digests = pool.map(file_digest, [root / path for path in paths])
+        shown = tqdm(digests, "hashing photos", len(paths), unit="photo", leave=False)
+        write_text(listing, "".join(f"{d}  {p}\n" for d, p in zip(shown, paths, strict=True)))
+
+
+def classes_hash(class_names: Sequence[str]) -> str:
+    """Short hash of an ordered class list: models that share it give comparable answers."""
+    return hashlib.sha256(json.dumps(list(class_names)).encode()).hexdigest()[:16]
 
 
 def index_photos(data: Path, limit: int | None = None) -> dict[str, list[str]]:

@@ -11,9 +11,9 @@ from pathlib import Path, PurePath
 from models.networks.autoencoder import INIT_FILE, encoder_path, read_encoder
 from models.photos import PHOTO_EXTENSIONS
 from train.config import ScratchConfig
-from train.data.batches import DataError, Split
 from train.data.photo_cache import PhotoCache, decode_photos
 from train.data.sources import MANIFEST, Source, open_source
+from train.data.split import DataError, Split
 
 
 def find_photos(settings: ScratchConfig, folders: Sequence[Path]) -> tuple[Split, PhotoCache]:

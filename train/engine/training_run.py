@@ -19,10 +19,10 @@ from models.networks.autoencoder import INIT_FILE
 from models.places.landmarks import find_places
 from models.sources.served_model import call_within
 from train.config import CONFIGS, TrainConfig, config_from_dict, resolve_mode
-from train.data.batches import EpochBatches, PhotoDataset, Split, check_photos
+from train.data.batches import EpochBatches, PhotoDataset
 from train.data.photo_cache import PhotoCache, decode_photos
 from train.data.sources import AGAIN, open_source
-from train.data.split import keep_labels
+from train.data.split import Split, check_photos, keep_labels
 from train.data.transforms import (
     GrowingTransform,
     PhotoTransform,
@@ -36,7 +36,8 @@ from train.engine.plots import plot_curves
 from train.engine.recipe import build_network, build_phases, build_preprocess
 from train.engine.trainer import Interrupted, Trainer, TrainingError
 from train.evaluation.predictions import Results
-from train.export import ParityError, export_run
+from train.exporting.model_file import export_run
+from train.exporting.parity import ParityError
 from train.tracking.wandb_run import ANSWER_SECONDS, Registry, Tracker
 
 # What may differ when a run goes on: where things are or run, not what is computed.

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from models.photos import read_photo
+from train.data.split import classes_hash
 from train.evaluation.metrics import classification_metrics, expected_calibration_error, macro_f1
-from train.tracking.ranking import classes_hash
 
 
 @dataclass(frozen=True)

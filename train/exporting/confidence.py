@@ -12,8 +12,9 @@ from tqdm import tqdm
 from models.model_file.classifier import Calibration, feature_layout, pool_features
 from models.model_file.preprocess import Preprocess
 from train.config import TrainConfig
-from train.data.batches import PhotoDataset, Split
+from train.data.batches import PhotoDataset
 from train.data.photo_cache import PhotoCache, decode_photos
+from train.data.split import Split
 from train.data.transforms import build_eval_transform
 from train.exporting.calibration import calibrate, fit_calibration
 from train.exporting.known_score import (

@@ -27,8 +27,8 @@ from models.networks.scratch_cnn import ScratchCNN
 from models.predictor import Predictor
 from train.compare import CompareConfig, compare
 from train.config import TrainConfig, TransferConfig
-from train.data.batches import Split
 from train.data.sources import open_source
+from train.data.split import Split
 from train.engine.training_run import run_training
 from train.evaluation.findings import find
 from train.evaluation.phrases import percent, span

@@ -1,8 +1,5 @@
 """Which model is the best: the comparison that moves the alias, without any network."""
 
-import hashlib
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,11 +46,6 @@ class Candidate:
     def is_best(self) -> bool:
         """Whether the alias best points to it."""
         return "best" in self.aliases
-
-
-def classes_hash(class_names: Sequence[str]) -> str:
-    """Short hash of an ordered class list: models that share it give comparable answers."""
-    return hashlib.sha256(json.dumps(list(class_names)).encode()).hexdigest()[:16]
 
 
 def comparable(candidates: list[Candidate], split: str | None = None) -> list[Candidate]:

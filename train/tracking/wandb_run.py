@@ -18,7 +18,7 @@ from models.environment import has_wandb_key, project_name
 from models.files import code_commit
 from models.sources.served_model import MODEL_NAME, call_within
 from train.config import TrainConfig, resolve_mode
-from train.data.batches import Split, hash_photos
+from train.data.split import Split, hash_photos
 from train.evaluation.predictions import Results
 from train.tracking.ranking import Candidate, comparable, format_table, rank
 

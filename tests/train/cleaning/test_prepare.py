@@ -17,7 +17,7 @@ import train.cleaning.scan
 from tests.support.runs import read_records, tiny
 from train.cleaning.duplicate_policy import split_photos
 from train.config import TransferConfig
-from train.data.batches import Split
+from train.data.split import Split
 from train.engine.training_run import run_training
 from train.prepare import PrepareConfig, main, prepare
 from train.tracking.wandb_run import LISTING, _use_dataset

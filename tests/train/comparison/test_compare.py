@@ -14,7 +14,7 @@ from models.predictor import Predictor, rewrite_manifest
 from train.compare import CompareConfig, main
 from train.comparison.finished_runs import describe_network
 from train.comparison.serving_cost import EnergyMeter, measure_size, measure_speed
-from train.data.batches import Split
+from train.data.split import Split
 
 
 @pytest.fixture(autouse=True)

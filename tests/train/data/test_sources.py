@@ -11,9 +11,8 @@ import pytest
 from tests.support.drawing import draw_landmark
 from tests.support.runs import tiny
 from train.config import TransferConfig
-from train.data.batches import DataError, Split
 from train.data.sources import Source, open_source
-from train.data.split import index_photos, split_by_class
+from train.data.split import DataError, Split, index_photos, split_by_class
 from train.engine.training_run import read_photos, run_training, write_run
 
 FOLDERS = ["00.Red_Tower", "01.Green_Castle", "02.Blue_Bridge"]

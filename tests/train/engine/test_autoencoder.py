@@ -27,8 +27,7 @@ from tests.support.drawing import draw_landmark
 from tests.support.runs import read_records
 from train.autoencoder import main
 from train.config import ScratchConfig, TransferConfig
-from train.data.batches import DataError
-from train.data.split import keep_labels
+from train.data.split import DataError, keep_labels
 from train.data.unlabelled import find_photos, photo_keys
 from train.engine.pretraining import AutoencoderConfig, Pretrainer
 from train.engine.recipe import build_network

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import train.export
 import train.exporting.confidence
 import train.exporting.known_score
+import train.exporting.model_file
 from models.predictor import Predictor
 from tests.support.drawing import draw_landmark
 from tests.support.runs import read_records, tiny
@@ -23,7 +23,8 @@ from train.engine.recipe import build_network
 from train.engine.trainer import Trainer
 from train.engine.training_run import run_training
 from train.evaluation.metrics import bootstrap_interval, classification_metrics, top_k_accuracy
-from train.export import Parity, ParityError, export_run
+from train.exporting.model_file import export_run
+from train.exporting.parity import Parity, ParityError
 
 
 def final_weights(run_dir: Path) -> dict[str, torch.Tensor]:

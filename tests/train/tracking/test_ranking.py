@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from train.tracking.ranking import Candidate, classes_hash, comparable, format_table, rank, to_prune
+from train.data.split import classes_hash
+from train.tracking.ranking import Candidate, comparable, format_table, rank, to_prune
 
 
 def candidate(index: int, top1: float, loss: float = 1.0, **changes: object) -> Candidate:

@@ -16,7 +16,7 @@ from tests.support.commands import ROOT, Client
 from tests.support.fake_wandb import FakeWandb
 from tests.support.runs import read_records
 from train.config import resolve_mode
-from train.tracking.ranking import classes_hash
+from train.data.split import classes_hash
 
 FLAGS = [
     "--epochs", "3", "--image-size", "32", "--batch-size", "8", "--width", "8", "--depth", "1",
