@@ -60,7 +60,7 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from torch import nn
 
     from models.model_file.preprocess import Preprocess
-    from models.predictor import save_model
+    from models.model_file.torchscript import save_model
     from tests.support.tiny_network import TinyNetwork
 
     torch.manual_seed(0)

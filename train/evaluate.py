@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from models.files import file_digest, write_text
 from models.model_file.model_path import find_model
+from models.model_file.torchscript import rewrite_manifest
 from models.photos import PHOTO_EXTENSIONS, PhotoError
-from models.predictor import ModelFileError, Predictor, rewrite_manifest
+from models.predictor import ModelFileError, Predictor
 from models.sources.wandb_artifacts import fetch_artifact
 from train.data.split import DataError, clean_class_name
 from train.evaluation.corruptions import SEVERITIES

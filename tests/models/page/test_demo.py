@@ -303,7 +303,7 @@ def test_https_with_a_certificate_of_ones_own(toy_model: Path, tmp_path: Path) -
     [
         (["--model", "absent.pt"], "no model file at absent.pt"),
         (["--model", str(ROOT / "tests")], "no model.pt in"),
-        (["--model", str(ROOT / "pyproject.toml")], "not a whole model file"),
+        (["--model", str(ROOT / "pyproject.toml")], "not a complete model file"),
         (["--port", "70000"], "not between 1 and 65535"),
         (["--auth", "nopassword"], "must look like user:password"),
         (["--ssl-certfile", "absent.pem", "--ssl-keyfile", "absent.pem"], "no file at"),
