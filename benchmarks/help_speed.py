@@ -14,9 +14,22 @@ from pathlib import Path
 
 ROUNDS = 5
 COMMANDS = (
-    "train.transfer", "train.scratch", "train.autoencoder", "train.find_lr", "train.download",
-    "train.prepare", "train.evaluate", "train.compare", "train.export", "train.submission",
-    "train.sweep", "train.promote", "train.prune", "train.notebooks", "models.tag", "demo.py",
+    "train.transfer",
+    "train.scratch",
+    "train.autoencoder",
+    "train.find_lr",
+    "train.download",
+    "train.prepare",
+    "train.evaluate",
+    "train.compare",
+    "train.export",
+    "train.submission",
+    "train.sweep",
+    "train.promote",
+    "train.prune",
+    "train.notebooks",
+    "models.tag",
+    "demo.py",
 )  # fmt: skip - one line a kind of command
 
 
