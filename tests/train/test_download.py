@@ -299,7 +299,7 @@ def test_no_progress_is_given_up_and_taken_up_again(
     error = fail(config, capsys)
     assert f"only {HALF:,} of the promised {SIZE:,} bytes came" in error
     assert error.endswith(
-        f"{HALF:,} bytes are kept, go on with: python -m train.download --out 'some where'"
+        f"{HALF:,} bytes are kept, resume with: python -m train.download --out 'some where'"
     )
     assert len(shelf.requests) == download.RETRIES + 2
     assert partial_bytes(out) == ARCHIVE[:HALF]
@@ -465,7 +465,7 @@ def test_ctrl_c_keeps_what_has_come(shelf: Shelf, out: Path) -> None:
     assert process.returncode == 130, errors
     kept = partial_bytes(out)
     assert errors.splitlines()[-1] == (
-        f"stopped; {len(kept):,} bytes are kept, go on with: python -m train.download "
+        f"stopped; {len(kept):,} bytes are kept, resume with: python -m train.download "
         f"--url {shelf.url} --out {out}"
     )
     assert "Traceback" not in errors
