@@ -262,11 +262,18 @@ def draw_hashes(count: int, near: int, seed: int) -> list[PhotoHashes]:
     rows = [value.tobytes().hex() for value in values]
     return [
         PhotoHashes(
-            f"{photo}.jpg", f"{photo}", f"{photo}", 341, 256, row[:16], row[16:32], row[32:],
+            f"{photo}.jpg",
+            f"{photo}",
+            f"{photo}",
+            341,
+            256,
+            row[:16],
+            row[16:32],
+            row[32:],
             grey[photo].tobytes().hex(),
         )
         for photo, row in enumerate(rows)
-    ]  # fmt: skip
+    ]
 
 
 def test_pairs_equal_those_of_all_comparisons() -> None:
