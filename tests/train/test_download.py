@@ -271,7 +271,7 @@ def test_what_is_there_is_never_touched(
         ("", MODIFIED, MODIFIED),
         ("", "", None),
     ],
-    ids=["etag", "weak etag", "date", "size alone"],
+    ids=["etag", "weak etag", "date", "only a size"],
 )
 def test_cuts_are_resumed(
     etag: str, modified: str, validator: str | None, shelf: Shelf, out: Path
@@ -349,7 +349,7 @@ def test_a_file_that_changes_midway(
     assert re.search("archive changed.*starting over", capsys.readouterr().out)
 
 
-def test_a_file_that_changes_its_size_alone(shelf: Shelf, out: Path) -> None:
+def test_a_file_that_changes_only_its_size(shelf: Shelf, out: Path) -> None:
     def change() -> None:
         shelf.content = pack_zip({f"new/{name}": content * 2 for name, content in PHOTOS.items()})
 
@@ -665,7 +665,7 @@ REASONS = {"no files": "holds no files", "encrypted": "is encrypted", "twice": "
 def test_damaged_archives(
     name: str, shelf: Shelf, out: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """They leave no photos, and are fetched anew by the next run."""
+    """They leave no photos, and the next run fetches them again."""
     shelf.content = DAMAGED[name]
     error = fail(DownloadConfig(shelf.url, out=out), capsys)
     assert "is no usable zip or tar archive: " in error

@@ -86,6 +86,7 @@ def suspect_labels(data: Path, labelled: list[tuple[str, str]], seed: int) -> li
     # Frozen features of ImageNet, since a network trained on these labels would learn the errors.
     features = frozen_features(data, [path for path, _ in labelled])
     smallest = int(np.bincount(labels).min())
+    # Out of fold: a classifier that saw a photo with its wrong label would repeat the error.
     folds = StratifiedKFold(max(2, min(FOLDS, smallest)), shuffle=True, random_state=seed)
     probabilities = np.zeros((len(labels), len(names)))
     splits = folds.split(features, labels)

@@ -119,7 +119,7 @@ def write_report(
         judged: The photos that have duplicates; group by group.
         summary: All findings, as in statistics.json.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(0)  # the same data always give the same page
     training = split["train"]
     batch = [(training[i], draw) for draw, i in enumerate(rng.integers(0, len(training), 32))]
     groups = defaultdict(list)

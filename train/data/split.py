@@ -111,7 +111,7 @@ def check_photos(root: Path, paths: Sequence[str], sizes: dict[str, int], fix: s
     missing, changed = [], []
     for path in paths:
         try:
-            size = (root / path).stat().st_size
+            size = (root / path).stat().st_size  # hashing instead would read the complete data set
         except (FileNotFoundError, NotADirectoryError):
             missing.append(path)
         else:
@@ -134,7 +134,7 @@ def hash_photos(root: Path, paths: Sequence[str], listing: Path) -> None:
     """
     if listing.is_file():
         return
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool:  # threads do: hashing and reading release the GIL
         digests = pool.map(file_digest, [root / path for path in paths])
         shown = tqdm(digests, "hashing photos", len(paths), unit="photo", leave=False)
         write_text(listing, "".join(f"{d}  {p}\n" for d, p in zip(shown, paths, strict=True)))
@@ -220,6 +220,7 @@ def split_by_class(
                 "one to train on and one to validate"
             )
         order = draw_order(label, len(paths), seed)
+        # A class without validation photos would be missing from the measured accuracy.
         count = max(1, round(val_fraction * len(paths)))
         val += sorted(paths[i] for i in order[:count])
         train += sorted(paths[i] for i in order[count:])
@@ -242,6 +243,7 @@ def keep_labels(split: Split, fraction: float, seed: int) -> Split:
         paths = [path for path, each in zip(split.train, labels, strict=True) if each == label]
         order = draw_order(name, len(paths), seed)
         train += sorted(paths[i] for i in order[: max(1, round(fraction * len(paths)))])
+    # Another fingerprint though validation is the same: such runs must not compete for "best".
     fingerprint = hashlib.sha256(json.dumps([split.fingerprint, train]).encode()).hexdigest()
     return dataclasses.replace(split, fingerprint=fingerprint, train=train)
 
@@ -281,7 +283,7 @@ def check_split(split: Split, source: Path) -> None:
             a photo in both parts, or a photo whose folder is none of the classes.
     """
     trained = set(split.labels(split.train).tolist())
-    split.labels(split.val)
+    split.labels(split.val)  # raises where a photo has no class
     untrained = [name for label, name in enumerate(split.class_names) if label not in trained]
     both = sorted(set(split.train) & set(split.val))
     problems = {

@@ -256,7 +256,7 @@ def draw_hashes(count: int, near: int, seed: int) -> list[PhotoHashes]:
         changed = values[near + photo, 0] ^ np.bitwise_or.reduce(np.uint64(1) << flips, initial=0)
         column = photo % 3
         values[photo, column] = changed
-        if photo % 10:  # else the hashes alone are alike
+        if photo % 10:  # else only the hashes are alike
             other = grey[near + photo]
             grey[photo] = other[:, ::-1] if column == 1 else other
     rows = [value.tobytes().hex() for value in values]
