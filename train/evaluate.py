@@ -30,7 +30,7 @@ from train.evaluation.report import write_evaluation
 from train.evaluation.summary import summarise
 from train.evaluation.variants import score_views, summarise_views
 from train.exporting.known_score import find_outside, measure_known
-from train.tracking.wandb_run import record_test
+from train.tracking.registry import record_test
 
 
 @dataclass(frozen=True)
