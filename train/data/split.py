@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -14,10 +13,7 @@ from tqdm import tqdm
 
 from models.files import file_digest, write_text
 from models.photos import PHOTO_EXTENSIONS
-
-
-class DataError(ValueError):
-    """A data set that cannot be trained on; the message names the fix."""
+from train.data.folders import DataError, clean_class_name
 
 
 @dataclass(frozen=True)
@@ -76,11 +72,6 @@ class Split:
     def load(cls, path: Path) -> "Split":
         """Read what save wrote."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))
-
-
-def clean_class_name(folder: str) -> str:
-    """The label of a class folder: "09.Golden_Gate_Bridge" -> "Golden Gate Bridge"."""
-    return re.sub(r"^\d+\.\s*", "", folder).replace("_", " ").strip() or folder
 
 
 def folder_class(path: str) -> str:
