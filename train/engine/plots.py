@@ -1,6 +1,5 @@
 """Figures of a run, as pictures."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,27 +25,6 @@ def plot_curves(history: list[dict[str, float]], path: Path) -> None:
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(path, dpi=110)
-
-
-def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path) -> None:
-    """Share of each class's photos by best guess.
-
-    Args:
-        confusion: (K, K) counts, rows the truth, columns the guess.
-        class_names: K labels.
-        path: The .png to write.
-    """
-    count = len(class_names)
-    side = max(4.0, 2 + 0.2 * count)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
-    shares = confusion / np.maximum(1, confusion.sum(1, keepdims=True))
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(count), class_names, rotation=90, fontsize=7)
-    axes.set_yticks(range(count), class_names, fontsize=7)
-    axes.set(xlabel="best guess", ylabel="truth", title="Validation photos, share per row")
-    figure.colorbar(picture, shrink=0.6)
     figure.savefig(path, dpi=110)
 
 

@@ -1,4 +1,4 @@
-"""What a scored model is good and bad at: sentences made from the figures of metrics.json."""
+"""Say what a scored model is good and bad at, in sentences from the figures of metrics.json."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -11,22 +11,31 @@ STRENGTH, WEAKNESS, NOTE = "strength", "weakness", "note"
 
 
 class Finding(NamedTuple):
-    """A sentence, and whether it is a strength, a weakness or a note."""
+    """Hold a sentence, and whether it is a strength, a weakness or a note."""
 
     kind: str
     sentence: str
 
 
 def find(metrics: dict[str, Any]) -> dict[str, list[str]]:
-    """Sentences on a scoring, as metrics.json holds it.
+    """Make the sentences on a scoring.
+
+    Args:
+        metrics: What metrics.json holds.
 
     Returns:
         strength, weakness and note -> sentences.
     """
     rules: list[Callable[[dict[str, Any]], Iterator[Finding]]] = [
-        judge_classes, judge_mistakes, judge_guesses, judge_calibration, judge_rejection,
-        judge_robustness, judge_views, judge_sample,
-    ]  # fmt: skip
+        judge_classes,
+        judge_mistakes,
+        judge_guesses,
+        judge_calibration,
+        judge_rejection,
+        judge_robustness,
+        judge_views,
+        judge_sample,
+    ]
     found: dict[str, list[str]] = {STRENGTH: [], WEAKNESS: [], NOTE: []}
     for rule in rules:
         for kind, sentence in rule(metrics):
@@ -35,7 +44,7 @@ def find(metrics: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def judge_classes(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Which classes are recognised, and whether their differences are more than chance."""
+    """Say which classes are recognised, and whether their differences are more than chance."""
     rows = [row for row in metrics["classes"] if row["photos"]]
     perfect = sorted((row for row in rows if row["recall"] == 1), key=lambda row: -row["photos"])
     if perfect:
@@ -73,7 +82,7 @@ def judge_classes(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def describe_recall(row: dict[str, Any]) -> str:
-    """How many photos of a class are recognised."""
+    """Say how many photos of a class are recognised."""
     return (
         f"{row['class']}, {row['right']} of {plural(row['photos'], 'photo')} "
         f"({percent(row['recall'], 0)}, {span(row['recall_interval_95'])})"
@@ -81,7 +90,7 @@ def describe_recall(row: dict[str, Any]) -> str:
 
 
 def differing_classes(rows: list[dict], average: float) -> tuple[list[dict], list[dict]]:
-    """Classes whose recall lies below and above the average by more than chance.
+    """Find the classes whose recall is below or above the average by more than chance.
 
     Two-sided binomial tests; 5 % is shared by all classes (Bonferroni), so that with many classes
     the unluckiest does not look special.
@@ -98,13 +107,13 @@ def differing_classes(rows: list[dict], average: float) -> tuple[list[dict], lis
 
 
 def judge_mistakes(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Which classes are confused, and how near the mistakes are."""
+    """Say which classes are confused, and how near the mistakes are."""
     mistakes, photos = metrics["mistakes"], metrics["photos"]
     if not mistakes:
         low, _ = wilson_interval(photos, photos)
         yield Finding(
             STRENGTH,
-            f"No mistake in {plural(photos, 'photo')}; that many leave room for an accuracy of "
+            f"No mistake in {plural(photos, 'photo')}, which leaves room for an accuracy of "
             f"{percent(low)} (Wilson's 95 % interval).",
         )
         return
@@ -121,14 +130,14 @@ def judge_mistakes(metrics: dict[str, Any]) -> Iterator[Finding]:
     else:
         yield Finding(NOTE, f"No pair of classes is confused twice, in {mistakes} mistakes.")
     top = sum(sum(pair["mistakes"]) for pair in pairs[:SHOWN])
-    if mistakes >= 10 and len(pairs) > SHOWN:
+    if mistakes >= 10 and len(pairs) > SHOWN:  # fewer say nothing about a pattern
         where = "concentrate on few pairs" if top >= mistakes / 2 else "are spread over many pairs"
         yield Finding(
             NOTE,
             f"Mistakes {where}: the {SHOWN} most confused make up {percent(top / mistakes, 0)} "
             f"of {mistakes}.",
         )
-    if len(metrics["classes"]) > 5:
+    if len(metrics["classes"]) > 5:  # else the truth is among the five best of necessity
         near = metrics["mistakes_in_top5"]
         kind = STRENGTH if 2 * near >= mistakes else WEAKNESS
         yield Finding(
@@ -139,9 +148,9 @@ def judge_mistakes(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def judge_guesses(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Which answer deserves the least trust."""
+    """Say which answer deserves the least trust."""
     guessed = [row for row in metrics["classes"] if row["guesses"]]
-    # By what the interval allows: one wrong guess alone says little.
+    # By the upper end of the interval: a class guessed once, and wrongly, says little.
     least = min(guessed, key=lambda row: wilson_interval(row["right"], row["guesses"])[1])
     if least["precision"] < 1:
         yield Finding(
@@ -152,7 +161,7 @@ def judge_guesses(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def judge_calibration(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Whether the model is as sure as it may be."""
+    """Say whether the model is as sure as it may be."""
     low, high = metrics["intervals_95"]["overconfidence"]
     said = (
         f"it is {percent(metrics['mean_confidence'])} sure on average and right in "
@@ -168,7 +177,7 @@ def judge_calibration(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def judge_rejection(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Whether low confidence gives mistakes away."""
+    """Say whether low confidence gives mistakes away."""
     mistakes, photos = metrics["mistakes"], metrics["photos"]
     if not mistakes:
         return
@@ -197,7 +206,7 @@ def judge_rejection(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def judge_robustness(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Which bad photos the model bears."""
+    """Say which bad photos the model copes with."""
     if "robustness" not in metrics:
         return
     measured = metrics["robustness"]
@@ -229,7 +238,7 @@ def judge_robustness(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def judge_views(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Whether averaging views is worth its time."""
+    """Say whether averaging views is worth its time."""
     if "tta" not in metrics:
         return
     tta = metrics["tta"]
@@ -246,7 +255,7 @@ def judge_views(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def judge_sample(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """What the photos cannot tell."""
+    """Say what the photos cannot tell."""
     low, high = metrics["top1_interval_95"]
     if metrics["mistakes"]:
         yield Finding(
@@ -258,7 +267,7 @@ def judge_sample(metrics: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             NOTE,
             f"Stopped early: views of {plural(metrics['views_missing'], 'photo')} are missing; the "
-            "others are a fair sample, drawn by chance.",
+            "others are a fair sample, drawn at random.",
         )
     absent = [row["class"] for row in metrics["classes"] if not row["photos"]]
     if absent:

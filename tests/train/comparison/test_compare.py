@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import train.compare
-import train.comparison.finished_runs
+import models.predictor
+import train.comparison.serving_cost
 from models.predictor import Predictor, rewrite_manifest
 from train.compare import CompareConfig, main
 from train.comparison.finished_runs import describe_network
@@ -20,7 +20,7 @@ from train.data.split import Split
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     timed = functools.partial(measure_speed, rounds=1, calls=2)
-    monkeypatch.setattr(train.compare, "measure_speed", timed)
+    monkeypatch.setattr(train.comparison.serving_cost, "measure_speed", timed)
 
 
 def read_table(out: Path) -> dict[str, dict[str, str]]:
@@ -38,13 +38,11 @@ def test_runs_and_files_are_compared_on_their_validation_photos(
     lone = shutil.copy(finished_scratch / "model.pt", tmp_path / "lone.pt")
     opened = set()
 
-    def read_photo(
-        path: Path, side_px: int, read: object = train.comparison.finished_runs.read_photo
-    ) -> object:
+    def read_photo(path: Path, side_px: int, read: object = models.predictor.read_photo) -> object:
         opened.add(path)
         return read(path, side_px)
 
-    monkeypatch.setattr(train.comparison.finished_runs, "read_photo", read_photo)
+    monkeypatch.setattr(models.predictor, "read_photo", read_photo)
     out = tmp_path / "out"
     assert main(CompareConfig((finished_run, finished_scratch, lone), out)) == 0
     split = Split.load(finished_run / "split.json")
@@ -92,7 +90,7 @@ def test_without_photos_recorded_figures_serve(
         assert rows[name]["ece"] == str(metrics.get("val/ece", ""))
         assert f"{name}: accuracy as recorded" in captured.err
     assert "As recorded at export, since the photos are not there: a, b." in captured.out
-    assert "cannot be told" in captured.out
+    assert "cannot be said" in captured.out
 
 
 def test_other_validation_photos_give_a_warning_and_no_advice(
