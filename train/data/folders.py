@@ -4,6 +4,7 @@ A data folder holds train/ (and val/, test/) of class folders, or class folders 
 class folder's photos may lie in subfolders of any depth. Hidden and system entries are left out.
 """
 
+import functools
 import os
 import re
 from dataclasses import dataclass
@@ -95,14 +96,17 @@ def _list_class_folder(root: Path, path: Path) -> ClassFolder:
     photos: list[Path] = []
     others: list[Path] = []
     real_root, real_path = os.path.realpath(root), os.path.realpath(path)
-    is_own: dict[Path, bool] = {}
+
+    # A link to another class folder, or back to the root, must not give photos a second label.
+    @functools.cache
+    def is_own(folder: Path) -> bool:
+        real = os.path.realpath(folder)
+        if _is_within(real, real_path):
+            return True
+        return not _is_within(real, real_root) and is_own(folder.parent)
+
     for file in walk_files(path):
-        folder = file.parent
-        if folder not in is_own:
-            # A link to another class folder, or back to the root, must not relabel its photos.
-            real = os.path.realpath(folder)
-            is_own[folder] = _is_within(real, real_path) or not _is_within(real, real_root)
-        if not is_own[folder]:
+        if not is_own(file.parent):
             continue
         if not is_photo(file.name):
             others.append(file)
