@@ -35,6 +35,7 @@ ONLY_IN = {
     "gradio": {"models/page/app.py", "models/page/server.py"},
     "ipywidgets": {"models/page/notebook_widget.py"},
     "wandb": {
+        "train/tracking/registry.py",
         "train/tracking/wandb_run.py",
         "models/sources/wandb_artifacts.py",
         "models/environment.py",

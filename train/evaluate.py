@@ -218,7 +218,7 @@ def record(config: EvaluateConfig, predictor: "Predictor", figures: dict[str, fl
     test = {f"test/{name}": value for name, value in figures.items()}
     digest = predictor.digest
     if config.artifact:
-        from train.tracking.wandb_run import record_test
+        from train.tracking.registry import record_test
 
         record_test(config.artifact, test)
     elif config.record:

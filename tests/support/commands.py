@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import gc
 import os
 import signal
 import ssl
@@ -9,12 +10,23 @@ import subprocess
 import sys
 import time
 import urllib.request
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.support.fake_wandb import FakeWandb
 
 ROOT = Path(__file__).parents[2]
 STARTED: list[subprocess.Popen] = []
+AGENT = """
+from wandb.cli.cli import cli
+from wandb.wandb_agent import Agent
+
+Agent.POLL_INTERVAL = 0.1
+cli()
+"""
 
 
 class Client:
@@ -32,6 +44,31 @@ class Client:
         other.environment = {k: v for k, v in self.environment.items() if k != "WANDB_API_KEY"}
         return other
 
+    @contextlib.contextmanager
+    def here(self) -> Iterator[None]:
+        """Make this process that client: no import of torch or wandb for each command of a test."""
+        import wandb
+
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            # wandb leaves its temporary folders to the garbage collector.
+            warnings.filterwarnings("ignore", "Implicitly cleaning up", ResourceWarning)
+            for name in list(os.environ):
+                if "WANDB" in name:
+                    patch.delenv(name)
+            for name, value in self.environment.items():
+                if not name.startswith("PYTEST"):
+                    patch.setenv(name, value)
+            wandb.teardown()  # else it talks to the server of an earlier test
+            try:
+                yield
+            finally:
+                wandb.teardown()
+                gc.collect()
+
+    def start_agent(self, *arguments: object) -> subprocess.Popen:
+        """Start wandb agent, which here looks for work ten times a second, not every 5 s."""
+        return self.start("-c", AGENT, "agent", *arguments)
+
     def start(self, *arguments: object) -> subprocess.Popen:
         """Start python with these arguments; killed with all its children when collected late."""
         process = subprocess.Popen(
@@ -45,7 +82,13 @@ class Client:
         self, *arguments: object, check: bool = True, timeout: float = 180
     ) -> subprocess.CompletedProcess:
         """Run to the end, within a limit."""
-        process = self.start(*arguments)
+        return self.finish(self.start(*arguments), check, timeout)
+
+    def finish(
+        self, process: subprocess.Popen, check: bool = True, timeout: float = 180
+    ) -> subprocess.CompletedProcess:
+        """Wait for the end of what was started, within a limit."""
+        arguments = process.args
         try:
             output, errors = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
