@@ -112,7 +112,7 @@ def compare(config: CompareConfig) -> str:
         DataError: Runs that cannot be compared.
         ModelFileError: A model file that is missing or damaged.
     """
-    find_models(config.runs)
+    find_models(config.runs)  # mistyped paths are told before the seconds that torch takes
     from train.comparison.advice import advise, find_mismatch
     from train.comparison.compared_model import format_table, write_table
     from train.comparison.finished_runs import load_runs

@@ -148,7 +148,7 @@ def score_outside(
     ):
         [(label, _)] = scores.best(position, 1)
         rows.append((score, photo, label, threshold is None or score >= threshold))
-    rows.sort(reverse=True)
+    rows.sort(reverse=True)  # the surest first: the outside photos most easily mistaken
     with (out / "outside.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["photo", "known_score", "label", "known"])

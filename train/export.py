@@ -36,6 +36,7 @@ def export(config: ExportConfig) -> str:
         DataError: Not a run folder, nothing trained yet, or no outside photos.
         ParityError: The file scores photos differently.
     """
+    # Mistyped paths are told before the seconds that torch takes.
     find_checkpoint(config.run_dir)
     if config.outside is not None:
         find_outside(config.outside, "A")

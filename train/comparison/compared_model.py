@@ -76,7 +76,7 @@ def write_table(models: Sequence[ComparedModel], path: Path) -> None:
         low, high = each.interval
         values = vars(each) | {"top1_low": low, "top1_high": high}
         parts = vars(values.pop("size")) | vars(values.pop("speed"))
-        del values["correct"]
+        del values["correct"]  # one value per photo does not fit into a cell
         rows.append(values | parts)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))

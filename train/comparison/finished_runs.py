@@ -56,6 +56,7 @@ def load_runs(paths: Sequence[Path]) -> list[LoadedRun]:
 
 def _load_run(name: str, file: Path) -> LoadedRun:
     predictor = Predictor.load(file)
+    # A file that was copied out of its run says nothing about the folder that it lies in now.
     if file.name != "model.pt":
         return LoadedRun(name, predictor, None, [])
     folder = file.resolve().parent

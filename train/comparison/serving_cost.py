@@ -90,6 +90,7 @@ class EnergyMeter:
         """Return the energy spent since read(); a counter may have wrapped around once."""
         spent = 0
         for folder, first, last in zip(self.packages, before, self.read(), strict=True):
+            # A counter starts over at max_energy_range_uj.
             spent += (last - first) % int((folder / "max_energy_range_uj").read_text())
         return spent / 1e6
 
@@ -98,6 +99,7 @@ def measure_size(predictor: Predictor) -> Size:
     """Count the network inside a model file."""
     network, side = load_module(predictor.path)[0].network, network_side_px(predictor)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        # It counts a multiply-add as two operations, and sees inside TorchScript.
         network(torch.zeros(1, 3, side, side))
     return Size(
         # Of the module as saved: a loaded Predictor is frozen and has no parameters left.
@@ -128,6 +130,7 @@ def measure_speed(
     def draw(*shape: int) -> Tensor:
         return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
+    # Random pixels: what a photo shows does not change how long it takes.
     photo, sides = draw(3, *PHOTO_PX), [network_side_px(each) for each in predictors]
     squares = {side: draw(BATCH_SIZE, 3, side, side) for side in sides}
     singles = np.zeros((len(predictors), rounds, calls))

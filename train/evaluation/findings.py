@@ -46,6 +46,7 @@ def find(metrics: dict[str, Any]) -> dict[str, list[str]]:
 def judge_classes(metrics: dict[str, Any]) -> Iterator[Finding]:
     """Say which classes are recognised, and whether their differences are more than chance."""
     rows = [row for row in metrics["classes"] if row["photos"]]
+    # The most photos first: a class of two photos is easily perfect.
     perfect = sorted((row for row in rows if row["recall"] == 1), key=lambda row: -row["photos"])
     if perfect:
         names = name_some([f"{row['class']} ({row['photos']})" for row in perfect])
@@ -65,7 +66,7 @@ def judge_classes(metrics: dict[str, Any]) -> Iterator[Finding]:
             taken = f"; most often taken for {worst['taken_for']} ({worst['taken_for_photos']})"
         yield Finding(WEAKNESS, f"Least recognised: {describe_recall(worst)}{taken}.")
     if len(rows) < 2:
-        return
+        return  # one class is the average
     low, high = differing_classes(rows, metrics["top1"])
     rule = f"binomial tests against {percent(metrics['top1'])}, 5 % shared by all classes"
     for kind, some, side in ((WEAKNESS, low, "below"), (STRENGTH, high, "above")):
@@ -121,6 +122,7 @@ def judge_mistakes(metrics: dict[str, Any]) -> Iterator[Finding]:
     (first, second), (there, back) = pairs[0]["classes"], pairs[0]["mistakes"]
     share = percent((there + back) / mistakes, 0)
     returned = f", the other way round in {back} of {pairs[0]['photos'][1]}" if back else ""
+    # One mistake among many is no pattern; a model's only mistake is worth naming.
     if there + back > 1 or mistakes == 1:
         yield Finding(
             WEAKNESS,
@@ -190,9 +192,11 @@ def judge_rejection(metrics: dict[str, Any]) -> Iterator[Finding]:
         )
     else:
         yield Finding(STRENGTH, f"No mistake is made with a confidence of {limit} or more.")
+    # The entry of 10 %, which may round down to 9.1 % of few photos.
     row = next(row for row in metrics["rejection"] if row["rejected"] >= 0.09 or photos < 10)
     if photos < 10 or mistakes == photos:
         return
+    # Mistakes among the photos that are still answered, from the accuracy on these.
     left = round((1 - row["rejected"]) * photos)
     caught = 1 - (left - round(row["accuracy"] * left)) / mistakes
     kind = STRENGTH if caught >= 2 * row["rejected"] else WEAKNESS
@@ -211,6 +215,7 @@ def judge_robustness(metrics: dict[str, Any]) -> Iterator[Finding]:
         return
     measured = metrics["robustness"]
     clean = measured["clean"]["top1"]
+    # Each corruption at its highest severity, which comes last.
     hardest = {name: list(rows.items())[-1] for name, rows in measured["corruptions"].items()}
     worst = min(hardest, key=lambda name: hardest[name][1]["top1"])
     severity, row = hardest[worst]
@@ -224,6 +229,7 @@ def judge_robustness(metrics: dict[str, Any]) -> Iterator[Finding]:
         )
     else:
         yield Finding(STRENGTH, "None of the corruptions lowers top-1 beyond chance.")
+    # "Hardly" only means something beside a corruption that does harm.
     hardly = [name for name, (_, each) in hardest.items() if clean - each["top1"] <= 0.02]
     if hardly and high < 0:
         yield Finding(
@@ -244,6 +250,7 @@ def judge_views(metrics: dict[str, Any]) -> Iterator[Finding]:
     tta = metrics["tta"]
     low, high = tta["top1_gain_interval_95"]
     gain = tta["with"]["top1"] - tta["without"]["top1"]
+    # Only an interval on one side of zero is called a gain or a loss.
     verdict, size = "gains nothing beyond chance:", f"{100 * gain:+.1f}"
     if low > 0 or high < 0:
         verdict, size = "gains" if low > 0 else "loses", f"{abs(100 * gain):.1f}"

@@ -47,6 +47,7 @@ def cluster(confusion: np.ndarray) -> list[int]:
 
     if len(confusion) < 3:
         return list(range(len(confusion)))
+    # Shares, so that a class with many photos is not near to everything; both directions count.
     shares = confusion / np.maximum(1, confusion.sum(1, keepdims=True))
     near = shares + shares.T
     np.fill_diagonal(near, 0)
@@ -71,6 +72,7 @@ def plot_confusion(predictions: Predictions, title: str = "") -> Figure:
         title: Above the matrix.
     """
     confusion = predictions.confusion()
+    # A test of a few classes should not show a mostly empty matrix of all.
     seen = np.flatnonzero(confusion.sum(0) + confusion.sum(1))
     order = seen[cluster(confusion[np.ix_(seen, seen)])]
     counts = confusion[np.ix_(order, order)]
@@ -94,6 +96,7 @@ def plot_confusion(predictions: Predictions, title: str = "") -> Figure:
     size = 7 if len(names) > 20 else 9
     axes.set_xticks(ticks, names, rotation=90, fontsize=size)
     axes.set_yticks(ticks, names, fontsize=size)
+    # Lines between the squares, not through them.
     axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#e4e4e4", linewidth=0.5)
@@ -168,6 +171,7 @@ def plot_rejection(predictions: Predictions, aurc: float) -> Figure:
     # The curve's end hangs on a few photos: stop at 90 %.
     accuracies = accuracies[: max(1, round(0.9 * count))]
     rejected = np.arange(len(accuracies)) / count
+    # At best all mistakes are rejected before the first right answer.
     right = int(predictions.right().sum())
     best = np.minimum(1, right / (count * (1 - rejected)))
     figure = Figure(figsize=(5.4, 5), layout="constrained")

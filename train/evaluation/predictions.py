@@ -136,6 +136,7 @@ class Predictions:
         known_score is the last column where it was kept.
         """
         truth = self.probabilities.gather(1, self.labels[:, None])
+        # Ties do not push the truth back: a photo that is right has rank 1.
         ranks = ((self.probabilities > truth).sum(1) + 1).tolist()
         count = min(5, len(self.class_names))
         pairs = [f"{what}_{i}" for i in range(1, count + 1) for what in ("label", "probability")]

@@ -186,6 +186,7 @@ def pairs(data: Path, predictions: Predictions, found: list[dict[str, Any]]) -> 
         (first, second), (there, back) = pair["classes"], pair["mistakes"]
         title = f"{first} taken for {second}: {there}; the other way round: {back}"
         yield f'<h3>{html.escape(title)}</h3><div class="sides">'
+        # Both sides, each with its mistakes first: what do the confused photos share?
         for name, other in ((first, second), (second, first)):
             shown = [
                 show_photo(data / predictions.photos[photo], *caption_guess(predictions, photo))
@@ -272,6 +273,7 @@ def samples(data: Path, predictions: Predictions, scores: ViewScores) -> str:
 
     rows = {"": [show(image, "untouched", scores.clean)]}
     for (name, severity), probabilities in scores.corrupted.items():
+        # The same seed and path as in score_views: what is shown is what was scored.
         worse = corrupt(image, name, severity, path, SEED)
         rows.setdefault(name, []).append(show(worse, f"{name} {severity}", probabilities))
     truth = predictions.class_names[labels[place]]
@@ -300,6 +302,7 @@ def tta(measured: dict[str, Any]) -> Iterator[str]:
         for key, name in MAIN_FIGURES.items()
     ]
     low, high = (100 * end for end in measured["top1_gain_interval_95"])
+    # Only top-1 has an interval: the others would need resampling of both models together.
     rows[0][3] += f" (95 % interval {low:+.1f} to {high:+.1f})"
     times = [f"{milliseconds:.0f} ms" for milliseconds in measured["milliseconds"]]
     rows.append(["time per photo", *times, f"{measured['cost_factor']:.1f} times"])

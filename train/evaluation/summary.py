@@ -39,7 +39,7 @@ def summarise(predictions: Predictions) -> dict[str, Any]:
         name: percentile_interval(values)
         for name, values in bootstrap_draws(probabilities, labels).items()
     }
-    accuracies = selective_accuracy(probabilities, labels)
+    accuracies = selective_accuracy(probabilities, labels)  # of the 1, 2, ... surest photos
     wrong = ~right
     figures = predictions.figures()
     before = {}  # a file without logits cannot be shown before its calibration
@@ -88,6 +88,7 @@ def describe_classes(predictions: Predictions) -> list[dict[str, Any]]:
     rows = []
     for row in predictions.per_class():
         label = names.index(row["class"])
+        # The argmax of a row without mistakes is class 0: its count of 0 tells.
         hits, other = int(confusion[label, label]), int(mistakes[label].argmax())
         taken = int(mistakes[label, other])
         described = {

@@ -101,7 +101,7 @@ def export_run(run_dir: Path, outside: Path | None = None) -> tuple[Parity, Pred
     write_card(final, predictions.per_class(), run_dir / "MODEL_CARD.md")
     predictions.write_csv(run_dir / "predictions.csv")
     plot_reliability(summarise(predictions)).savefig(run_dir / "calibration.png", dpi=110)
-    title = "Validation photos"
+    title = "Validation photos (no number: all right)"
     plot_confusion(predictions, title).savefig(run_dir / "confusion.png", dpi=110)
     return parity, predictions
 

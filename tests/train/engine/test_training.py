@@ -11,9 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import train.exporting.confidence
-import train.exporting.known_score
-import train.exporting.model_file
 from models.predictor import Predictor
 from tests.support.drawing import draw_landmark
 from tests.support.runs import read_records, tiny
@@ -22,9 +19,6 @@ from train.engine.phases import schedule_factor
 from train.engine.recipe import build_network
 from train.engine.trainer import Trainer
 from train.engine.training_run import run_training
-from train.evaluation.metrics import bootstrap_interval, classification_metrics, top_k_accuracy
-from train.exporting.model_file import export_run
-from train.exporting.parity import Parity, ParityError
 
 
 def final_weights(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -264,97 +258,9 @@ def test_workers_change_nothing(landmark_photos: Path, finished_run: Path, tmp_p
     assert all(torch.equal(whole[name], other[name]) for name in whole)
 
 
-def test_export_fails_when_the_file_scores_differently(
-    finished_run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    import shutil
-
-    run_dir = tmp_path / "run"
-    shutil.copytree(finished_run, run_dir)
-    (run_dir / "model.pt").unlink()
-    right = train.exporting.confidence.eager_outputs
-
-    def wrong(*parts: object) -> tuple:
-        logits, features = right(*parts)
-        return -logits, features
-
-    monkeypatch.setattr(train.exporting.confidence, "eager_outputs", wrong)
-    with pytest.raises(ParityError, match="disagrees"):
-        export_run(run_dir)
-    assert not (run_dir / "model.pt").exists()
-    assert not list(run_dir.glob("*partial*"))
-
-
-def test_export_calibrates_locates_and_learns_what_is_outside(
-    finished_run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    import shutil
-
-    run_dir, outside = tmp_path / "run", tmp_path / "outside"
-    shutil.copytree(finished_run, run_dir)
-    outside.mkdir()
-    for number in range(8):
-        draw_landmark(4, number).save(outside / f"{number}.png")
-    data = tmp_path / "data"
-    split = json.loads((run_dir / "split.json").read_text())
-    shutil.copytree(split["root"], data)
-    (data / "landmarks.csv").write_text("class_name,latitude,longitude\nRed Tower,48.85,2.29\n")
-    config = json.loads((run_dir / "config.json").read_text())
-    (run_dir / "config.json").write_text(json.dumps(config | {"data": str(data)}))
-
-    export_run(run_dir)
-    plain = Predictor.load(run_dir / "model.pt")
-    assert plain.manifest["known"] == {}
-    assert plain.manifest["known_threshold"] is not None
-    assert plain.manifest["temperature"] != 1.0
-    assert plain.place("Red Tower").latitude == 48.85
-    assert plain.place("Green Castle") is None
-    assert (run_dir / "calibration.png").is_file()
-
-    monkeypatch.setattr(train.exporting.known_score, "MIN_PHOTOS", 2)
-    monkeypatch.setattr(train.exporting.known_score, "FOLDS", 2)
-    export_run(run_dir, outside)
-    taught = Predictor.load(run_dir / "model.pt")
-    assert taught.manifest["known"]["outside_photos"] == 4  # half A
-    photo = outside / "1.png"
-    assert taught.answer(photo).known_score != plain.answer(photo).known_score
-    assert taught.classify(photo) == plain.classify(photo)
-    assert str(outside) not in (run_dir / "manifest.json").read_text()
-    with pytest.raises(ValueError, match="no folder of outside photos"):
-        export_run(run_dir, tmp_path / "absent")
-
-
-def test_parity_gate_bounds() -> None:
-    Parity(photos=1000, eager_top1=0.9, file_top1=0.902, flips=5).check()
-    Parity(photos=3, eager_top1=1 / 3, file_top1=2 / 3, flips=1).check()
-    for bad in (
-        Parity(photos=1000, eager_top1=0.9, file_top1=0.897, flips=3),
-        Parity(photos=1000, eager_top1=0.9, file_top1=0.9, flips=6),
-        Parity(photos=3, eager_top1=1.0, file_top1=1 / 3, flips=2),
-    ):
-        with pytest.raises(ParityError):
-            bad.check()
-
-
 def test_schedule_warms_up_and_ends_at_zero() -> None:
     factors = [schedule_factor(step, 100, 10) for step in range(100)]
     assert factors[0] == pytest.approx(1 / 11)
     assert max(factors) == factors[10] == 1.0
     assert factors[10:] == sorted(factors[10:], reverse=True)
     assert factors[-1] < 0.001
-
-
-def test_metrics_by_hand() -> None:
-    logits = torch.tensor([[3.0, 2, 1, 0], [0, 3, 2, 1], [1, 2, 3, 0], [0, 1, 2, 3]])
-    labels = torch.tensor([0, 2, 2, 0])
-    assert top_k_accuracy(logits, labels, 1) == 0.5
-    assert top_k_accuracy(logits, labels, 2) == 0.75
-    assert top_k_accuracy(logits, labels, 9) == 1.0
-    expected = torch.nn.functional.cross_entropy(logits, labels).item()
-    assert classification_metrics(logits, labels)["loss"] == pytest.approx(expected)
-    with pytest.raises(ValueError, match="at least one"):
-        top_k_accuracy(logits[:0], labels[:0], 1)
-    low, high = bootstrap_interval(torch.arange(1000) < 900)
-    # Normal approximation: 0.9 +- 1.96 * sqrt(0.9 * 0.1 / 1000)
-    assert low == pytest.approx(0.8814, abs=0.003)
-    assert high == pytest.approx(0.9186, abs=0.003)
