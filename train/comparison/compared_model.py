@@ -16,7 +16,7 @@ from train.evaluation.phrases import percent
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """Hold one model with all that is known of it.
+    """Hold one model with everything known of it.
 
     Attributes:
         name: Name of the run folder, or of a file that lies elsewhere.

@@ -163,7 +163,7 @@ def judge_guesses(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def judge_calibration(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Say whether the model is as sure as it may be."""
+    """Say whether the model is well calibrated."""
     low, high = metrics["intervals_95"]["overconfidence"]
     said = (
         f"it is {percent(metrics['mean_confidence'])} sure on average and right in "
@@ -171,11 +171,11 @@ def judge_calibration(metrics: dict[str, Any]) -> Iterator[Finding]:
         f"{span((low, high), 'points')}; ECE {percent(metrics['ece'])})"
     )
     if low > 0:
-        yield Finding(WEAKNESS, f"Too sure of itself: {said}.")
+        yield Finding(WEAKNESS, f"Overconfident: {said}.")
     elif high < 0:
-        yield Finding(WEAKNESS, f"Too modest: {said}.")
+        yield Finding(WEAKNESS, f"Underconfident: {said}.")
     else:
-        yield Finding(STRENGTH, f"As sure as it may be, as far as these photos tell: {said}.")
+        yield Finding(STRENGTH, f"Well calibrated, as far as these photos tell: {said}.")
 
 
 def judge_rejection(metrics: dict[str, Any]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Turn a checkpoint into a model file, with all that belongs to it in the run folder."""
+"""Turn a checkpoint into a model file, and write what belongs to it in the run folder."""
 
 import dataclasses
 import json

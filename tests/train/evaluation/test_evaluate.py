@@ -358,14 +358,14 @@ def test_sentences_follow_the_numbers() -> None:
     sure = sentences(guesses, [0.99 if label == 3 else 0.9 for label in labels])
     assert has(sure[WEAKNESS], "Made with a confidence of 90 % or more: 20 mistakes of 20 (100 %)")
     assert has(sure[WEAKNESS], "Leaving the least certain 10 % unanswered")
-    assert has(sure[WEAKNESS], "Too sure of itself")
-    assert has(sentences(guesses, 0.55)[WEAKNESS], "Too modest")
+    assert has(sure[WEAKNESS], "Overconfident")
+    assert has(sentences(guesses, 0.55)[WEAKNESS], "Underconfident")
 
     # One mistake a class: no class is special, and 5 of 6 pairs hold most of them.
     spread = [(label + 1) % 6 if i % 20 == 0 else label for i, label in enumerate(labels)]
     even = sentences(spread, 0.95)
     assert has(even[NOTE], "No class differs from the average beyond chance")
-    assert has(even[STRENGTH], "As sure as it may be")
+    assert has(even[STRENGTH], "Well calibrated")
     assert has(even[STRENGTH], "Best recognised: Place 0, 19 of 20 photos (95 %")
 
 
