@@ -19,6 +19,7 @@ from models.files import atomic, file_digest
 from models.model_file.classifier import Calibration, KnownScore, PhotoClassifier, feature_layout
 from models.model_file.evidence import Box, find_box, seen_region
 from models.model_file.model_archive import check_archive
+from models.model_file.model_path import ModelFileError
 from models.model_file.preprocess import Preprocess
 from models.photos import read_photo
 from models.places.landmarks import Place
@@ -35,10 +36,6 @@ DAMAGED = (
     RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError,
     RecursionError,
 )  # fmt: skip
-
-
-class ModelFileError(ValueError):
-    """A model file that is missing, damaged or not one of ours; the message names the fix."""
 
 
 def script_network(

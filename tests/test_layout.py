@@ -36,7 +36,7 @@ ONLY_IN = {
     "ipywidgets": {"models/page/notebook_widget.py"},
     "wandb": {
         "train/tracking/wandb_run.py",
-        "models/sources/served_model.py",
+        "models/sources/wandb_artifacts.py",
         "models/environment.py",
     },
 }

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from models.files import file_digest, write_text
+from models.model_file.model_path import find_model
 from models.photos import PHOTO_EXTENSIONS, PhotoError
 from models.predictor import ModelFileError, Predictor, rewrite_manifest
-from models.sources.served_model import fetch_artifact, find_model
+from models.sources.wandb_artifacts import fetch_artifact
 from train.data.split import DataError, clean_class_name
 from train.evaluation.corruptions import SEVERITIES
 from train.evaluation.plots import draw_figures

@@ -17,7 +17,7 @@ from models.files import file_digest, write_text
 from models.model_file.preprocess import Preprocess
 from models.networks.autoencoder import INIT_FILE
 from models.places.landmarks import find_places
-from models.sources.served_model import call_within
+from models.sources.wandb_artifacts import call_within
 from train.config import CONFIGS, TrainConfig, config_from_dict, resolve_mode
 from train.data.batches import EpochBatches, PhotoDataset
 from train.data.photo_cache import PhotoCache, decode_photos

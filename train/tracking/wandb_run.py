@@ -16,7 +16,7 @@ from typing import Any
 from models.command_line import first_line
 from models.environment import has_wandb_key, project_name
 from models.files import code_commit
-from models.sources.served_model import MODEL_NAME, call_within
+from models.sources.wandb_artifacts import MODEL_NAME, call_within
 from train.config import TrainConfig, resolve_mode
 from train.data.split import Split, hash_photos
 from train.evaluation.predictions import Results

@@ -147,8 +147,8 @@ def test_what_is_asked_for_by_name_must_work(
         assert "Traceback" not in done.stderr
         return done.stderr.splitlines()[-1]
 
-    assert "cannot be had" in refused(f"{fake_wandb.entity}/nothing/landmarks:best")
-    assert "cannot be had" in refused(name, WANDB_API_KEY="9" * 40)
+    assert "could not be found on W&B" in refused(f"{fake_wandb.entity}/nothing/landmarks:best")
+    assert "could not be found on W&B" in refused(name, WANDB_API_KEY="9" * 40)
     assert "wandb login" in refused(name, WANDB_API_KEY="")
     publish(damaged, "damaged")
     assert "error:" in refused(name)
@@ -164,7 +164,7 @@ def test_what_is_asked_for_by_name_must_work(
     rewrite_manifest(renamed, {**Predictor.load(renamed).manifest, "name": "renamed"})
     publish(renamed, "good")
     fake_wandb.corrupt(f"{MODEL}:best", "model.pt")
-    assert "did not arrive whole" in refused(name)
+    assert "arrived damaged or in part" in refused(name)
     kept = tmp_path / "home" / "landmarks" / "models"
     assert not list(kept.glob("*/model.pt"))  # nothing that was refused stays
 
