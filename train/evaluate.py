@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from models.files import file_digest, write_text
 from models.model_file.model_path import find_model
+from models.model_file.torchscript import rewrite_manifest
 from models.photos import PHOTO_EXTENSIONS, PhotoError
-from models.predictor import ModelFileError, Predictor, rewrite_manifest
+from models.predictor import ModelFileError, Predictor
 from models.sources.wandb_artifacts import fetch_artifact
 from train.data.split import DataError, clean_class_name
 from train.evaluation.corruptions import SEVERITIES
@@ -29,7 +30,7 @@ from train.evaluation.report import write_evaluation
 from train.evaluation.summary import summarise
 from train.evaluation.variants import score_views, summarise_views
 from train.exporting.known_score import find_outside, measure_known
-from train.tracking.wandb_run import record_test
+from train.tracking.registry import record_test
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,22 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nbformat
 import tyro
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
 
+from models.command_line import parse_flags
 from models.files import atomic
+
+if TYPE_CHECKING:
+    import nbformat
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 LESSON = ("cnn_from_scratch", "transfer_learning", "app")
+EXAMPLES = (
+    "python -m train.notebooks                  # all three; photos are drawn",
+    "LANDMARKS_EPOCHS=2 python -m train.notebooks cnn_from_scratch",
+)
 
 
 @dataclass(frozen=True)
@@ -20,25 +26,32 @@ class NotebooksConfig:
     """Run notebooks and write their outputs into them; settings come from the environment."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = LESSON
-    """Which ones, in this order: later ones use what earlier ones made."""
+    """Which notebooks, in this order: later ones use what earlier ones made."""
 
 
-def run_notebook(path: Path) -> nbformat.NotebookNode:
-    """The notebook with the outputs of a run in the folder that it lies in.
+def run_notebook(path: Path) -> "nbformat.NotebookNode":
+    """Run a notebook in the folder where it lies, and return it with its outputs.
 
-    Left out is what differs without meaning: progress bars and warnings, times, and what widgets
-    hold.
+    What differs between runs without meaning is left out: progress bars and warnings (stderr),
+    times, and what widgets hold.
 
     Raises:
         CellExecutionError: A cell failed.
         OSError: No such notebook.
     """
+    import nbformat
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(path, as_version=4)
-    folder = {"metadata": {"path": str(path.parent)}}
     NotebookClient(
-        notebook, timeout=None, kernel_name="python3", resources=folder, coalesce_streams=True,
-        store_widget_state=False, record_timing=False,
-    ).execute()  # fmt: skip
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        coalesce_streams=True,
+        store_widget_state=False,
+        record_timing=False,
+    ).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [each for each in cell.outputs if each.get("name") != "stderr"]
@@ -47,6 +60,14 @@ def run_notebook(path: Path) -> nbformat.NotebookNode:
 
 def main(config: NotebooksConfig) -> int:
     """Run and write; a notebook that fails keeps its old outputs."""
+    for name in config.names:  # all of them before the first runs, which takes minutes
+        if not (FOLDER / f"{name}.ipynb").is_file():
+            known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.ipynb")))
+            print(f"error: no notebook {name!r}; there are: {known}", file=sys.stderr)
+            return 1
+    import nbformat
+    from nbclient.exceptions import CellExecutionError
+
     for name in config.names:
         path = FOLDER / f"{name}.ipynb"
         print(f"running {path.name}", flush=True)
@@ -61,4 +82,4 @@ def main(config: NotebooksConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(NotebooksConfig, prog="python -m train.notebooks")))
+    sys.exit(main(parse_flags(NotebooksConfig, "python -m train.notebooks", EXAMPLES)))

@@ -3,32 +3,39 @@
 import sys
 from dataclasses import dataclass
 
-import tyro
+from models.command_line import parse_flags
 
-from train.tracking.wandb_run import Registry
+EXAMPLES = (
+    "python -m train.promote",
+    "python -m train.promote --metric val/loss --project landmarks",
+    "python -m train.promote --link wandb-registry-model/landmarks",
+)
 
 
 @dataclass(frozen=True)
 class PromoteConfig:
-    """Compare the models of a W&B project on validation and let the alias best name the best one.
+    """Compare the models of a W&B project on validation and move the alias best to the best one.
 
-    Compared are those that share the classes and the split of today's best.
+    Only models with the classes and the validation split of the current best are compared.
     """
 
     metric: str = "val/top1"
-    """Validation figure that decides; one that ends in loss is better when lower."""
+    """Validation figure that decides; one whose name ends in loss is better when lower."""
     split: str | None = None
-    """Start of another split's fingerprint, whose models compete instead."""
+    """Compare the models of another split instead: the start of its fingerprint."""
     entity: str | None = None
     """W&B user or team; none: WANDB_ENTITY, else the key's own."""
     project: str | None = None
     """W&B project; none: WANDB_PROJECT, else landmarks."""
     link: str | None = None
-    """Also link it to this registry collection, such as wandb-registry-model/landmarks."""
+    """Also link the best model to this registry collection, such as
+    wandb-registry-model/landmarks."""
 
 
 def main(config: PromoteConfig) -> int:
-    """Promote and print the table that decided."""
+    """Move the alias, and print the table that decided."""
+    from train.tracking.registry import Registry
+
     try:
         registry = Registry(config.entity, config.project)
         print(registry.promote(config.metric, config.split))
@@ -42,4 +49,4 @@ def main(config: PromoteConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(PromoteConfig, prog="python -m train.promote")))
+    sys.exit(main(parse_flags(PromoteConfig, "python -m train.promote", EXAMPLES)))

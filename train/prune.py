@@ -3,24 +3,27 @@
 import sys
 from dataclasses import dataclass
 
-import tyro
 from tqdm import tqdm
 
-from train.tracking.ranking import to_prune
-from train.tracking.wandb_run import Registry
+from models.command_line import parse_flags
+
+EXAMPLES = (
+    "python -m train.prune --keep 5  # lists what would be deleted",
+    "python -m train.prune --keep 5 --delete",
+)
 
 
 @dataclass(frozen=True)
 class PruneConfig:
-    """List the old model versions of a W&B project, and delete them when told to.
+    """List the old model versions of a W&B project; with --delete, delete them.
 
-    Versions that somebody gave an alias stay, best among them.
+    Versions that somebody gave an alias stay, and so does best.
     """
 
     keep: int = 5
-    """The newest so many stay."""
+    """Keep this many of the newest versions."""
     delete: bool = False
-    """Delete them; else they are listed only."""
+    """Delete the versions; without this flag they are only listed."""
     entity: str | None = None
     """W&B user or team; none: WANDB_ENTITY, else the key's own."""
     project: str | None = None
@@ -33,7 +36,10 @@ class PruneConfig:
 
 
 def main(config: PruneConfig) -> int:
-    """Print, and delete with --delete."""
+    """List the old versions, and delete them if asked to."""
+    from train.tracking.ranking import to_prune
+    from train.tracking.registry import Registry
+
     try:
         registry = Registry(config.entity, config.project)
         old = to_prune(registry.candidates(), config.keep)
@@ -42,6 +48,7 @@ def main(config: PruneConfig) -> int:
         if not config.delete:
             print(f"{len(old)} old versions; delete them with --delete")
             return 0
+        # One may have got an alias since it was listed: the registry looks again.
         kept = [each.version for each in tqdm(old, "deleting") if not registry.delete(each)]
         print(f"deleted {len(old) - len(kept)} versions" + (f", kept {kept}" if kept else ""))
     except (OSError, ValueError) as error:
@@ -51,4 +58,4 @@ def main(config: PruneConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(PruneConfig, prog="python -m train.prune")))
+    sys.exit(main(parse_flags(PruneConfig, "python -m train.prune", EXAMPLES)))

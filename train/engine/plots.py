@@ -67,20 +67,3 @@ def draw_rows(rows: dict[str, np.ndarray], title: str) -> Figure:
             axes.set(xticks=[], yticks=[])
     figure.suptitle(title, fontsize=10)
     return figure
-
-
-def plot_importances(importances: dict[str, float], metric: str, trials: int, path: Path) -> None:
-    """How much each setting explains of a search's metric.
-
-    Args:
-        importances: Setting -> share, adding up to 1.
-        metric: Name of the figure.
-        trials: How many trials it was estimated from.
-        path: The .png to write.
-    """
-    names = sorted(importances, key=importances.__getitem__)
-    figure = Figure(figsize=(7, 1 + 0.35 * len(names)), layout="constrained")
-    axes = figure.subplots()
-    axes.barh(names, [importances[name] for name in names])
-    axes.set(xlabel="share of the variance", title=f"{metric}, {trials} trials")
-    figure.savefig(path, dpi=110)

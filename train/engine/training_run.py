@@ -38,7 +38,8 @@ from train.engine.trainer import Interrupted, Trainer, TrainingError
 from train.evaluation.predictions import Results
 from train.exporting.model_file import export_run
 from train.exporting.parity import ParityError
-from train.tracking.wandb_run import ANSWER_SECONDS, Registry, Tracker
+from train.tracking.registry import Registry
+from train.tracking.wandb_run import ANSWER_SECONDS, Tracker
 
 # What may differ when a run goes on: where things are or run, not what is computed.
 MOVABLE = ("device", "workers", "cache_dir", "wandb", "promote")

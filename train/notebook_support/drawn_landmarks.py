@@ -139,8 +139,9 @@ def draw_lighthouse(pen: Pen) -> None:
         wide, narrow = 0.17 - 0.1 * low, 0.17 - 0.1 * high
         light = 1.0 if number % 2 else 1.7
         pen.shape((-wide, low), (wide, low), (narrow, high), (-narrow, high), light=light)
-        pen.shape((wide / 3, low), (wide, low), (narrow, high), (narrow / 3, high),
-                  light=0.8 * light)  # fmt: skip
+        pen.shape(
+            (wide / 3, low), (wide, low), (narrow, high), (narrow / 3, high), light=0.8 * light
+        )
     pen.box(-0.14, 0.78, 0.14, 0.81, 0.6)
     pen.box(-0.07, 0.81, 0.07, 0.91, 1.9)
     pen.shape((-0.1, 0.91), (0.1, 0.91), (0, 1))
@@ -180,11 +181,20 @@ def draw_pagoda(pen: Pen) -> None:
         low, half = 0.18 * storey, 0.3 - 0.045 * storey
         pen.box(-half, low, half, low + 0.11, 1.3)
         eave = half + 0.14
-        pen.shape((-eave, low + 0.11), (eave, low + 0.11), (half * 0.7, low + 0.18),
-                  (-half * 0.7, low + 0.18), light=0.6)  # fmt: skip
+        pen.shape(
+            (-eave, low + 0.11),
+            (eave, low + 0.11),
+            (half * 0.7, low + 0.18),
+            (-half * 0.7, low + 0.18),
+            light=0.6,
+        )
         for side in (-1, 1):
-            pen.line((side * (eave - 0.03), low + 0.11), (side * (eave + 0.05), low + 0.15),
-                     width=0.02, light=0.6)  # fmt: skip
+            pen.line(
+                (side * (eave - 0.03), low + 0.11),
+                (side * (eave + 0.05), low + 0.15),
+                width=0.02,
+                light=0.6,
+            )
     pen.line((0, 0.88), (0, 1), width=0.02, light=0.6)
 
 

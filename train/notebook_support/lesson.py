@@ -97,11 +97,14 @@ def open_lesson() -> Lesson:
     strange = draw_dataset(runs / "strange", {"test": DRAWN_PARTS["test"]}, names[KNOWN:], DRAWN_PX)
     print(f"photos: drawn, {KNOWN} landmarks to learn and {len(names) - KNOWN} that stay unknown")
     return Lesson(
-        data, strange, True, runs,
+        data,
+        strange,
+        True,
+        runs,
         prepare={"label_noise": False, "workers": 1},
         scratch=SHORT | {"epochs": 20, "image_size": 64, "width": 16, "depth": 1} | short,
         transfer=SHORT | {"epochs": 3, "image_size": 96} | short,
-    )  # fmt: skip
+    )
 
 
 def train_run(config: TrainConfig) -> Path:
@@ -185,8 +188,9 @@ def describe_layers(network: ScratchCNN, side_px: int) -> str:
             features = part(features)
             channels, side = features.shape[1:3]
             lines.append(f"{name:<10} {channels:>8} {side:>5} {count_parameters(part):>11,}")
-    lines.append(f"{'head':<10} {network.head.out_features:>8} {'':>5} "
-                 f"{count_parameters(network.head):>11,}")  # fmt: skip
+    lines.append(
+        f"{'head':<10} {network.head.out_features:>8} {'':>5} {count_parameters(network.head):>11,}"
+    )
     lines.append(f"{'all':<10} {'':>8} {'':>5} {count_parameters(network):>11,}")
     return "\n".join(lines)
 
@@ -238,8 +242,13 @@ def show_confidences(tables: Mapping[str, str]) -> Figure:
     axes = figure.subplots()
     for name, table in tables.items():
         sure = [float(row["probability_1"]) for row in csv.DictReader(io.StringIO(table))]
-        axes.hist(sure, bins=np.linspace(0, 1, 21), weights=np.full(len(sure), 1 / len(sure)),
-                  alpha=0.6, label=f"{name} ({len(sure)} photos)")  # fmt: skip
+        axes.hist(
+            sure,
+            bins=np.linspace(0, 1, 21),
+            weights=np.full(len(sure), 1 / len(sure)),
+            alpha=0.6,
+            label=f"{name} ({len(sure)} photos)",
+        )
     axes.set(xlabel="probability of the best guess", ylabel="share of the photos", xlim=(0, 1))
     axes.legend()
     return figure

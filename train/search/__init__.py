@@ -1,1 +1,1 @@
-"""Sweeps."""
+"""Search settings: W&B sweep files, and their trials on this machine."""

@@ -1,1 +1,1 @@
-"""Weights & Biases."""
+"""Weights & Biases: runs, model artifacts, and the alias best."""

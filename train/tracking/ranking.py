@@ -1,4 +1,4 @@
-"""Which model is the best: the comparison that moves the alias, without any network."""
+"""Decide which model is the best and which old versions may go: pure functions, no network."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +28,7 @@ class Candidate:
 
     @classmethod
     def of(cls, artifact: Any) -> "Candidate":
-        """From the record that W&B's API gives."""
+        """Make one from the record that W&B's API gives."""
         known = artifact.metadata
         figures = {
             name: float(value)
@@ -40,16 +40,16 @@ class Candidate:
 
     @property
     def index(self) -> int:
-        """The number of the version."""
+        """Number of the version: 3 for v3."""
         return int(self.version.removeprefix("v"))
 
     def is_best(self) -> bool:
-        """Whether the alias best points to it."""
+        """Tell whether the alias best points to it."""
         return "best" in self.aliases
 
 
 def comparable(candidates: list[Candidate], split: str | None = None) -> list[Candidate]:
-    """Those that were validated on the same photos.
+    """Return the candidates that were validated on the same photos with the same classes.
 
     Args:
         candidates: All versions.
@@ -57,14 +57,14 @@ def comparable(candidates: list[Candidate], split: str | None = None) -> list[Ca
             of the newest version where nothing is best yet.
 
     Raises:
-        ValueError: No version has that split, or several splits start so.
+        ValueError: No version has that split, or several splits start with it.
     """
     if split is not None:
         found = [each for each in candidates if each.split.startswith(split)]
         groups = {(each.split, each.classes) for each in found}
         if len(groups) != 1:
             known = ", ".join(sorted({each.split[:12] for each in candidates})) or "none"
-            raise ValueError(f"--split {split} names {len(groups)} splits; there are: {known}")
+            raise ValueError(f"--split {split} matches {len(groups)} splits; there are: {known}")
         return found
     today = next((each for each in candidates if each.is_best()), None)
     today = today or max(candidates, key=lambda each: each.index, default=None)
@@ -76,11 +76,19 @@ def comparable(candidates: list[Candidate], split: str | None = None) -> list[Ca
 
 
 def rank(candidates: list[Candidate], metric: str = "val/top1") -> list[Candidate]:
-    """Best first; equal figures go by validation loss, then the older version stays ahead.
+    """Sort candidates, best first.
+
+    Ties are broken by the lower validation loss, then the older version wins: an equal newcomer
+    does not take the alias away.
+
+    Args:
+        candidates: Those that may be compared.
+        metric: Validation figure; one whose name ends in loss is better when lower.
 
     Raises:
-        ValueError: For a figure of the test photos, or one that no candidate has.
+        ValueError: The metric is no validation figure, or no candidate has it.
     """
+    # Choosing on test photos would make the test figures optimistic.
     if not metric.startswith("val/"):
         raise ValueError(f"--metric {metric}: models are chosen on validation figures (val/...)")
     known = {name for each in candidates for name in each.metrics if name.startswith("val/")}
@@ -89,7 +97,7 @@ def rank(candidates: list[Candidate], metric: str = "val/top1") -> list[Candidat
     sign = 1 if metric.endswith(LOWER_IS_BETTER) else -1
 
     def key(each: Candidate) -> tuple[float, float, int]:
-        worst = float("inf")
+        worst = float("inf")  # a candidate without the figure comes last
         figure = sign * each.metrics[metric] if metric in each.metrics else worst
         return figure, each.metrics.get("val/loss", worst), each.index
 
@@ -97,21 +105,33 @@ def rank(candidates: list[Candidate], metric: str = "val/top1") -> list[Candidat
 
 
 def to_prune(candidates: list[Candidate], keep: int) -> list[Candidate]:
-    """All but the newest keep versions, and never one that somebody gave a name.
+    """Return the versions that may be deleted, newest first.
 
-    Names are all aliases but W&B's own (latest, v3) and the run's.
+    Args:
+        candidates: All versions.
+        keep: How many of the newest stay.
+
+    Returns:
+        All others, except those that somebody gave an alias. Aliases that W&B (latest, v3) and
+        the training (run-ID) set do not count.
     """
-    ours = ("latest", "run-")
+    automatic = ("latest", "run-")
     old = sorted(candidates, key=lambda each: -each.index)[keep:]
     return [
         each
         for each in old
-        if all(alias.startswith(ours) or alias == each.version for alias in each.aliases)
+        if all(alias.startswith(automatic) or alias == each.version for alias in each.aliases)
     ]
 
 
 def format_table(ranked: list[Candidate], metric: str, limit: int = 15) -> str:
-    """The comparison, as people read it."""
+    """Lay out the comparison for people: one line per version, best first.
+
+    Args:
+        ranked: As rank returns them.
+        metric: Figure of the second column.
+        limit: Lines at most; the rest is counted.
+    """
     lines = [f"{'version':<8} {metric:>10} {'val/loss':>9}  {'aliases':<16} run"]
     for each in ranked[:limit]:
         figures = [each.metrics.get(name, float("nan")) for name in (metric, "val/loss")]

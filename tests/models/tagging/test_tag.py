@@ -16,8 +16,9 @@ import psutil
 import pyarrow.parquet
 import pytest
 
+from models.model_file.torchscript import rewrite_manifest
 from models.photos.position import read_position
-from models.predictor import Predictor, rewrite_manifest
+from models.predictor import Predictor
 from models.tag import TagConfig, main
 from models.tagging import workers
 from models.tagging.photo_list import find_photos

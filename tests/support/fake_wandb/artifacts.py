@@ -43,17 +43,21 @@ class ArtifactGraph(ArtifactNodes):
         collection = self._collection(entity, project, name, "ArtifactSequence", type_)
         aliases = [alias["alias"] for alias in given.get("aliases") or ()]
         same = [v for v in collection.committed() if v.digest == given["digest"]]
-        version = same[0] if same else Version(
-            self.server.new_id("Artifact"),
-            collection,
-            given["digest"],
-            json.loads(given.get("metadata") or "{}"),
-            given.get("description"),
-            given.get("runName"),
-            aliases,
-            self.server.now(),
-            [tag["tagName"] for tag in given.get("tags") or ()],
-        )  # fmt: skip
+        version = (
+            same[0]
+            if same
+            else Version(
+                self.server.new_id("Artifact"),
+                collection,
+                given["digest"],
+                json.loads(given.get("metadata") or "{}"),
+                given.get("description"),
+                given.get("runName"),
+                aliases,
+                self.server.now(),
+                [tag["tagName"] for tag in given.get("tags") or ()],
+            )
+        )
         if same:
             collection.aliases.update(dict.fromkeys(aliases, version))
         self.versions[version.id] = version

@@ -154,10 +154,15 @@ def test_the_app_answers_uploads_and_says_what_is_no_photo(toy_model: Path) -> N
     photo = encode_preview(np.asarray(draw_landmark(0, 1)))
 
     def upload(content: bytes) -> None:
-        app.upload.value = ({
-            "name": "a.png", "type": "image/png", "size": len(content),
-            "content": memoryview(content), "last_modified": datetime.datetime.now(datetime.UTC),
-        },)  # fmt: skip
+        app.upload.value = (
+            {
+                "name": "a.png",
+                "type": "image/png",
+                "size": len(content),
+                "content": memoryview(content),
+                "last_modified": datetime.datetime.now(datetime.UTC),
+            },
+        )
 
     upload(photo)
     best = app.classify(photo)

@@ -19,10 +19,14 @@ from train.sweep import SweepConfig, main
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 TINY = {
-    "epochs": {"value": 3}, "image_size": {"value": 32}, "width": {"value": 8},
-    "depth": {"value": 1}, "workers": {"value": 0}, "device": {"value": "cpu"},
+    "epochs": {"value": 3},
+    "image_size": {"value": 32},
+    "width": {"value": 8},
+    "depth": {"value": 1},
+    "workers": {"value": 0},
+    "device": {"value": "cpu"},
     "batch_size": {"value": 8},
-}  # fmt: skip
+}
 
 
 def write_sweep(path: Path, parameters: dict, **changes: object) -> Path:
@@ -96,14 +100,19 @@ def test_bad_trials_are_stopped_early(
     """One trial cannot learn; Hyperband sees that after a good one."""
     monkeypatch.setenv("LANDMARKS_DATA", str(landmark_photos))
     parameters = TINY | {
-        "epochs": {"value": 60}, "patience": {"value": 60}, "augment": {"value": 0.0},
-        "learning_rate": {"values": [0.01, 1e-9]}, "mix_probability": {"value": 0.0},
-    }  # fmt: skip
+        "epochs": {"value": 60},
+        "patience": {"value": 60},
+        "augment": {"value": 0.0},
+        "learning_rate": {"values": [0.01, 1e-9]},
+        "mix_probability": {"value": 0.0},
+    }
     path = write_sweep(
-        tmp_path / "early.yaml", parameters, method="grid",
+        tmp_path / "early.yaml",
+        parameters,
+        method="grid",
         metric={"name": "val/loss", "goal": "minimize"},
         early_terminate={"type": "hyperband", "min_iter": 4, "eta": 4},
-    )  # fmt: skip
+    )
     out = tmp_path / "out"
     assert main(SweepConfig(path, count=2, out=out, seed=1)) == 0  # draws the good one first
     rows = list(csv.DictReader((out / "trials.csv").read_text().splitlines()))

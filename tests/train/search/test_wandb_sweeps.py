@@ -81,9 +81,16 @@ def test_early_stop_of_a_sweep_saves(
     content["command"][1] = sys.executable
     run_dir = tmp_path / "runs" / "early"
     fixed = {
-        "epochs": 2000, "patience": 2000, "image_size": 32, "workers": 0, "device": "cpu",
-        "width": 8, "depth": 1, "batch_size": 8, "run_dir": str(run_dir),
-    }  # fmt: skip
+        "epochs": 2000,
+        "patience": 2000,
+        "image_size": 32,
+        "workers": 0,
+        "device": "cpu",
+        "width": 8,
+        "depth": 1,
+        "batch_size": 8,
+        "run_dir": str(run_dir),
+    }
     content["parameters"] = {name: {"value": value} for name, value in fixed.items()}
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump(content))

@@ -1,12 +1,11 @@
-"""The W&B stand-in, with the real client in processes of its own."""
+"""The W&B stand-in, with the real client."""
 
 import base64
 import contextlib
 import hashlib
+import io
 import json
 import os
-import signal
-import subprocess
 import sys
 import textwrap
 import threading
@@ -19,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import fake_wandb
+from tests.support.commands import Client
 from tests.support.fake_wandb import FakeWandb
 
 server = fake_wandb.fake_wandb  # the fixture, under the name that it has in this file
@@ -26,35 +26,28 @@ BIN = Path(sys.executable).parent  # not resolved: a virtual environment's pytho
 MODEL = "landmark-team/landmarks/model"
 
 
-class Client:
-    """A process of a user with folders of their own; killed with all its group at the end."""
-
-    def __init__(self, server: FakeWandb, home: Path, *command: object, **more: str) -> None:
-        ours = {name: value for name, value in os.environ.items() if "WANDB" not in name}
-        path = f"{BIN}{os.pathsep}{ours['PATH']}"  # wandb agent runs `python` from PATH
-        self.process = subprocess.Popen(
-            [str(part) for part in command], text=True, start_new_session=True, cwd=home,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={**ours, **server.environment(home), "PATH": path, "OMP_NUM_THREADS": "1", **more},
-        )  # fmt: skip
-
-    def finish(self, seconds: float = 60) -> str:
-        """Wait for its end; all that it printed."""
-        try:
-            return self.process.communicate(timeout=seconds)[0]
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.communicate()
+def user(server: FakeWandb, home: Path, **environment: str) -> Client:
+    """A client that works in its own folder."""
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"  # wandb agent runs `python` from PATH
+    client = Client(server, home, PATH=path, OMP_NUM_THREADS="1", **environment)
+    client.folder = home
+    return client
 
 
-def run_script(server: FakeWandb, home: Path, script: str, **more: str) -> str:
-    """What a script prints; it must succeed."""
-    home.mkdir(exist_ok=True)
-    client = Client(server, home, sys.executable, "-c", textwrap.dedent(script), **more)
-    output = client.finish()
-    assert client.process.returncode == 0, output
-    return output
+def run_script(server: FakeWandb, home: Path, script: str, **environment: str) -> str:
+    """What a script prints, run by this process with a client that has read nothing yet."""
+    with (
+        user(server, home, **environment).here(),
+        contextlib.chdir(home),
+        contextlib.redirect_stdout(io.StringIO()) as output,
+    ):
+        exec(textwrap.dedent(script), {})
+    return output.getvalue()
+
+
+def run_process(server: FakeWandb, home: Path, script: str) -> str:
+    """The same by a process of its own: wandb keeps artifacts that it has seen in memory."""
+    return user(server, home).run("-c", textwrap.dedent(script)).stdout
 
 
 def ask(server: FakeWandb, query: str, **variables: object) -> dict:
@@ -86,17 +79,25 @@ def upload(server: FakeWandb, data: bytes, stored: bytes | None = None) -> str:
     """Id of a pending version of one file, of which other bytes may be stored."""
     digest = base64.b64encode(hashlib.md5(data).digest()).decode()
     version = change(
-        server, "createArtifact", "artifact { id }", entityName=server.entity,
-        projectName="landmarks", artifactCollectionName="model", artifactTypeName="model",
+        server,
+        "createArtifact",
+        "artifact { id }",
+        entityName=server.entity,
+        projectName="landmarks",
+        artifactCollectionName="model",
+        artifactTypeName="model",
         digest=digest,
-    )["artifact"]["id"]  # fmt: skip
+    )["artifact"]["id"]
     wanted = [{"artifactID": version, "name": "model.pt", "md5": digest}]
     urls = "files { edges { node { uploadUrl } } }"
     files = change(server, "createArtifactFiles", urls, artifactFiles=wanted)["files"]
     manifest = change(
-        server, "createArtifactManifest", "artifactManifest { file { uploadUrl } }", type="FULL",
+        server,
+        "createArtifactManifest",
+        "artifactManifest { file { uploadUrl } }",
+        type="FULL",
         artifactID=version,
-    )["artifactManifest"]  # fmt: skip
+    )["artifactManifest"]
     contents = {
         "version": 1,
         "storagePolicy": "wandb-storage-policy-v1",
@@ -155,8 +156,11 @@ def test_a_run_and_its_artifacts_come_back_in_a_fresh_process(
     assert sorted(versions["landmarks/model:v2"].aliases) == ["candidate", "latest", "same"]
     assert server.downloads == 0
 
-    output = run_script(server, tmp_path / "reader", f"""
-        import wandb
+    output = run_process(
+        server,
+        tmp_path / "reader",
+        f"""
+        import pathlib, wandb
         api = wandb.Api()
         run = api.run("landmark-team/landmarks/first")
         assert (run.state, run.config, run.summary["best_val_top1"]) == (
@@ -171,7 +175,7 @@ def test_a_run_and_its_artifacts_come_back_in_a_fresh_process(
         assert (best.version, best.metadata) == ("v2", {{"top1": 2}})
         folder = best.download("down", skip_cache=True)
         best.verify(folder)
-        assert open(folder + "/model.pt", "rb").read() == b"weights" * 1002
+        assert pathlib.Path(folder, "model.pt").read_bytes() == b"weights" * 1002
         assert best.logged_by().id == "first" and best.used_by() == []
         best.aliases.append("best")
         best.metadata["promoted"] = True
@@ -195,7 +199,8 @@ def test_a_run_and_its_artifacts_come_back_in_a_fresh_process(
         except wandb.errors.CommError as error:
             print("refused:", error)
         best.delete(delete_aliases=True)
-    """)  # fmt: skip
+    """,
+    )
     assert output.count("refused:") == 3
     assert server.downloads == 1
     assert [key for key in server.artifacts if "/model:" in key] == ["landmarks/model:v1"]
@@ -210,10 +215,12 @@ def test_a_run_is_resumed_and_uses_an_artifact(server: FakeWandb, tmp_path: Path
     run_script(server, tmp_path, script.format('run.log({"loss": 2}); run.summary["best"] = 0.5'))
     commit(server, b"weights")
     run_script(
-        server, tmp_path, script.format("""
+        server,
+        tmp_path,
+        script.format("""
             assert (run.resumed, run.starting_step, run.summary["best"]) == (True, 1, 0.5)
             run.log({"loss": 1}); run.use_artifact("model:latest"); run.finish(exit_code=3)"""),
-    )  # fmt: skip
+    )
     run = server.runs["same"]
     assert [(row["_step"], row["loss"]) for row in run.history] == [(0, 2), (1, 1)]
     assert (run.summary["best"], run.state, run.exit_code) == (0.5, "failed", 3)
@@ -221,14 +228,19 @@ def test_a_run_is_resumed_and_uses_an_artifact(server: FakeWandb, tmp_path: Path
 
 
 def test_a_wrong_key_is_refused(server: FakeWandb, tmp_path: Path) -> None:
-    output = run_script(server, tmp_path, """
+    output = run_script(
+        server,
+        tmp_path,
+        """
         import wandb
         for start in (lambda: wandb.init(project="landmarks"), wandb.Api):
             try:
                 start()
             except wandb.Error as error:
                 print("refused:", type(error).__name__, error)
-    """, WANDB_API_KEY="f" * 40)  # fmt: skip
+    """,
+        WANDB_API_KEY="f" * 40,
+    )
     assert "refused: CommError user is not logged in" in output
     assert "refused: AuthenticationError" in output
     assert not server.runs
@@ -273,9 +285,12 @@ def test_an_alias_is_never_on_two_versions(server: FakeWandb) -> None:
     def take_best(version: str) -> None:
         for _ in range(5):
             change(
-                server, "addAliases", "success", artifactID=version,
+                server,
+                "addAliases",
+                "success",
+                artifactID=version,
                 aliases=[{**where, "alias": "best"}],
-            )  # fmt: skip
+            )
             with server.lock:
                 holders.append(sum("best" in v.aliases for v in server.artifacts.values()))
 
@@ -287,21 +302,28 @@ def test_an_alias_is_never_on_two_versions(server: FakeWandb) -> None:
 def test_a_corrupt_blob_is_caught_by_verify(server: FakeWandb, tmp_path: Path) -> None:
     commit(server, b"weights")
     server.corrupt("landmarks/model:latest", "model.pt")
-    output = run_script(server, tmp_path, f"""
-        import wandb
+    output = run_script(
+        server,
+        tmp_path,
+        f"""
+        import pathlib, wandb
         artifact = wandb.Api().artifact("{MODEL}:latest")
         folder = artifact.download("down", skip_cache=True)
-        assert len(open(folder + "/model.pt", "rb").read()) == 7
+        assert pathlib.Path(folder, "model.pt").stat().st_size == 7
         try:
             artifact.verify(folder)
         except ValueError as error:
             print("refused:", error)
-    """)  # fmt: skip
+    """,
+    )
     assert "refused: Digest mismatch" in output
 
 
 def test_an_offline_run_is_synced(server: FakeWandb, tmp_path: Path) -> None:
-    output = run_script(server, tmp_path, """
+    output = run_script(
+        server,
+        tmp_path,
+        """
         import pathlib, wandb
         with wandb.init(project="landmarks", id="away", mode="offline", config={"lr": 1}) as run:
             run.log({"loss": 1})
@@ -313,20 +335,19 @@ def test_an_offline_run_is_synced(server: FakeWandb, tmp_path: Path) -> None:
                 run.use_artifact(wandb.Artifact("data", "dataset"))
             except TypeError as error:
                 print("refused:", error)
-    """)  # fmt: skip
+    """,
+    )
     assert "refused: Cannot use artifact when in offline mode." in output
     assert not server.requests
     (folder,) = tmp_path.glob("wandb/offline-run-*")
-    client = Client(server, tmp_path, BIN / "wandb", "sync", folder)
-    output = client.finish()
-    assert client.process.returncode == 0, output
+    user(server, tmp_path).run("-m", "wandb", "sync", folder)
     run = server.runs["away"]
     assert (run.state, run.config, run.history[0]["loss"]) == ("finished", {"lr": 1}, 1)
     assert server.version("landmarks/model:candidate").files["model.pt"].data == b"weights"
 
 
 TRAIN = """
-import argparse, signal, time, wandb
+import argparse, pathlib, signal, time, wandb
 
 def stop(number, frame):
     raise SystemExit(128 + number)
@@ -339,6 +360,7 @@ parser.add_argument("--seconds", type=int)
 options = parser.parse_args()
 with wandb.init(config=vars(options)) as run:
     run.log({"best_val_top1": options.lr})
+    pathlib.Path("logged").touch()
     time.sleep(options.seconds)
 """
 
@@ -356,18 +378,17 @@ parameters:
   layers: {{min: 1, max: 4}}
   seconds: {{value: {seconds}}}
 """)
-    client = Client(server, home, BIN / "wandb", "sweep", "--project", "landmarks", "sweep.yaml")
-    output = client.finish()
+    arguments = ["-m", "wandb", "sweep", "--project", "landmarks", "sweep.yaml"]
+    done = user(server, home).run(*arguments)
     (sweep,) = server.sweeps
-    assert f"wandb agent landmark-team/landmarks/{sweep}" in output
+    assert f"wandb agent landmark-team/landmarks/{sweep}" in done.stdout + done.stderr
     return f"landmark-team/landmarks/{sweep}"
 
 
 def test_an_agent_runs_a_sweep(server: FakeWandb, tmp_path: Path) -> None:
     sweep = start_sweep(server, tmp_path, seconds=0, run_cap=3)
-    client = Client(server, tmp_path, BIN / "wandb", "agent", "--count", 2, sweep)
-    output = client.finish()
-    assert client.process.returncode == 0, output
+    client = user(server, tmp_path)
+    client.finish(client.start_agent("--count", 2, sweep))
     first, second = server.runs.values()
     (state,) = server.sweeps.values()
     assert state.trials == {first.id: first.config, second.id: second.config}
@@ -376,27 +397,29 @@ def test_an_agent_runs_a_sweep(server: FakeWandb, tmp_path: Path) -> None:
         assert 1e-4 <= run.config["lr"] == run.summary["best_val_top1"] <= 0.1
         assert run.config["layers"] in range(1, 5)
     best = max((first, second), key=lambda run: run.config["lr"])
-    run_script(server, tmp_path, f"""
+    run_script(
+        server,
+        tmp_path,
+        f"""
         import wandb
         assert wandb.Api().sweep("{sweep}").best_run().id == "{best.id}"
-    """)  # fmt: skip
+    """,
+    )
 
 
 def test_a_stopped_trial_gets_sigterm_and_a_full_sweep_ends_its_agent(
     server: FakeWandb, tmp_path: Path
 ) -> None:
-    client = Client(
-        server, tmp_path, BIN / "wandb", "agent", start_sweep(server, tmp_path, 300, run_cap=1)
-    )  # fmt: skip
+    client = user(server, tmp_path)
+    agent = client.start_agent(start_sweep(server, tmp_path, 300, run_cap=1))
     deadline = time.monotonic() + 30
-    while not any(run.state == "running" for run in server.runs.values()):
+    while not (tmp_path / "logged").exists():
         assert time.monotonic() < deadline
         time.sleep(0.1)
     (run,) = server.runs.values()
     server.stop_run(run.id)
-    output = client.finish()
-    assert client.process.returncode == 0, output
-    assert "Agent received command: exit" in output
+    done = client.finish(agent)
+    assert "Agent received command: exit" in done.stdout + done.stderr
     assert (run.state, run.exit_code) == ("failed", 1)  # 1: `with` saw an exception, SystemExit
     assert run.history[0]["best_val_top1"] == run.config["lr"]
 

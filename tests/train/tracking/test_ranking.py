@@ -10,9 +10,12 @@ from train.tracking.ranking import Candidate, comparable, format_table, rank, to
 
 def candidate(index: int, top1: float, loss: float = 1.0, **changes: object) -> Candidate:
     settings = {
-        "version": f"v{index}", "run": f"run{index}", "split": "a" * 64, "classes": "c",
+        "version": f"v{index}",
+        "run": f"run{index}",
+        "split": "a" * 64,
+        "classes": "c",
         "metrics": {"val/top1": top1, "val/loss": loss, "test/top1": 1 - top1},
-    } | changes  # fmt: skip
+    } | changes
     return Candidate(**settings)
 
 
