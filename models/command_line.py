@@ -1,7 +1,7 @@
 """Turn a command line into settings, before anything heavy is imported.
 
-Settings are a dataclass: a field is a flag, the text below it is its help. A class attribute GROUPS
-(title -> names of fields) shows the flags in groups.
+Settings are a dataclass: each field is a flag, and the text below it is the flag's help. A class
+attribute GROUPS (title -> names of fields) shows the flags in groups.
 """
 
 import ast
@@ -31,11 +31,11 @@ def parse_flags(
         settings: A dataclass; its docstring opens the help.
         prog: What the user types, such as "python -m models.tag".
         examples: Command lines shown at the end of the help.
-        args: Without the program's name; none: those of this process.
+        args: Arguments without the program's name; None: those of this process.
 
     Raises:
-        SystemExit: After the help (status 0), or where a flag is unknown or has a wrong value
-            (status 2, the reason on the standard error).
+        SystemExit: After the help (status 0), or if a flag is unknown or has a wrong value (status
+            2, the reason on standard error).
     """
     args = list(sys.argv[1:] if args is None else args)
     _refuse_unknown_flags(settings, prog, args)
@@ -46,6 +46,7 @@ def parse_flags(
         view = _in_groups(settings, groups)
         parsed = tyro.cli(view, prog=prog, description=inspect.getdoc(settings), args=args)
         parts = [getattr(parsed, part.name) for part in dataclasses.fields(parsed)]
+        # Built from the real class, so that its own checks run.
         return settings(**{key: value for part in parts for key, value in vars(part).items()})
     except ValueError as error:  # from the settings' own check
         print(f"error: {error}", file=sys.stderr)
@@ -65,10 +66,14 @@ def nearest_flag(flag: str, flags: Sequence[str]) -> str | None:
     """Return the flag that was probably meant, such as --learning-rate for --lr.
 
     Args:
-        flag: As typed, with its dashes and no value.
+        flag: As typed, with its dashes and without a value.
         flags: Those that exist.
+
+    Returns:
+        None if no flag resembles it.
     """
     word = flag.strip("-").replace("_", "-").lower()
+    # Initials and whole words first: in spelling, --lr is too far from --learning-rate.
     for known in flags:
         parts = known.strip("-").split("-")
         if word == "".join(part[0] for part in parts) or (len(word) > 2 and word in parts):
@@ -79,6 +84,7 @@ def nearest_flag(flag: str, flags: Sequence[str]) -> str | None:
 
 
 def _refuse_unknown_flags(settings: type, prog: str, args: Sequence[str]) -> None:
+    """Answer before tyro does, whose message has many lines and no nearest flag."""
     flags = ["--help", *_flags(settings)]
     for arg in args:
         if arg == "--":
@@ -93,7 +99,7 @@ def _refuse_unknown_flags(settings: type, prog: str, args: Sequence[str]) -> Non
 
 
 def _flags(settings: type) -> Iterator[str]:
-    """Every flag of a dataclass, and of those that a subcommand could choose."""
+    """Yield every flag of a dataclass, and of those that a subcommand could choose."""
     for name, hint in typing.get_type_hints(settings).items():
         inner = [each for each in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(each)]
         for each in inner:
@@ -105,7 +111,7 @@ def _flags(settings: type) -> Iterator[str]:
 
 
 def _in_groups(settings: type, groups: Mapping[str, Sequence[str]]) -> type:
-    """A dataclass with one inner dataclass a group, which tyro shows in a box of its own."""
+    """Return a dataclass with an inner dataclass per group; tyro shows each in its own box."""
     hints, texts = typing.get_type_hints(settings, include_extras=True), _field_texts(settings)
     fields = {field.name: field for field in dataclasses.fields(settings)}
     if missing := set(fields) ^ {name for names in groups.values() for name in names}:
@@ -114,6 +120,7 @@ def _in_groups(settings: type, groups: Mapping[str, Sequence[str]]) -> type:
     for number, (title, names) in enumerate(groups.items()):
         inner: list[Any] = []
         for name in names:
+            # No prefix: the flag stays --lr, not --group0.lr.
             flag = tyro.conf.arg(help=texts.get(name, ""), prefix_name=False)
             field = fields[name]
             default = (
@@ -129,7 +136,10 @@ def _in_groups(settings: type, groups: Mapping[str, Sequence[str]]) -> type:
 
 
 def _field_texts(settings: type) -> dict[str, str]:
-    """The text below each field; a subclass's goes before its base's."""
+    """Return the text below each field; a subclass's replaces its base's.
+
+    Only the source has these texts: Python keeps no docstrings of fields.
+    """
     texts: dict[str, str] = {}
     for owner in reversed(settings.__mro__):
         if not dataclasses.is_dataclass(owner):
@@ -138,5 +148,6 @@ def _field_texts(settings: type) -> dict[str, str]:
         for field, text in zip(body.body, body.body[1:], strict=False):
             is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
             if isinstance(field, ast.AnnAssign) and is_text:
-                texts[field.target.id] = inspect.cleandoc(text.value.value)
+                # tyro keeps line breaks, and would wrap each short line again.
+                texts[field.target.id] = " ".join(text.value.value.split())
     return texts

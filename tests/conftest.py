@@ -98,7 +98,7 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from torch import nn
 
     from models.model_file.preprocess import Preprocess
-    from models.predictor import save_model
+    from models.model_file.torchscript import save_model
     from tests.support.tiny_network import TinyNetwork
 
     torch.manual_seed(0)
@@ -145,9 +145,9 @@ def nothing_left_running() -> Iterator[None]:
     kill_started()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def page(toy_model: Path) -> Iterator[Page]:
-    """The page on the toy model, shared by a test module; must end without a traceback."""
+    """The page on the toy model, shared by all tests; must end without a traceback."""
     running = Page("--model", toy_model, "--port", 7900)
     yield running
     output = running.stop()

@@ -108,7 +108,7 @@ def test_train_has_commands_at_its_top() -> None:
 
 def test_torch_jit_lives_in_one_file() -> None:
     users = [path.name for path in SOURCES if "torch.jit" in path.read_text(encoding="utf-8")]
-    assert users == ["predictor.py"]
+    assert users == ["torchscript.py"]
 
 
 def test_no_file_outgrows_its_room() -> None:

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader
 
 from models.files import atomic, code_commit
 from models.model_file.preprocess import Preprocess
+from models.model_file.torchscript import script_network
 from models.networks.autoencoder import ENCODER_FILE, ENCODER_FORMAT, ENCODER_SETTINGS, Autoencoder
-from models.predictor import script_network
 from train.data.batches import EpochBatches, PhotoDataset
 from train.data.split import Split
 from train.data.transforms import build_eval_transform, build_train_transform

@@ -222,7 +222,7 @@ def record(config: EvaluateConfig, predictor: "Predictor", figures: dict[str, fl
 
         record_test(config.artifact, test)
     elif config.record:
-        from models.predictor import rewrite_manifest
+        from models.model_file.torchscript import rewrite_manifest
 
         measured = {**predictor.manifest["metrics"], **test}
         rewrite_manifest(predictor.path, {**predictor.manifest, "metrics": measured})

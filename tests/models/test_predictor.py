@@ -15,8 +15,9 @@ from torch import nn
 from models.files import file_digest
 from models.model_file.classifier import Calibration, KnownScore, PhotoClassifier, temperatures
 from models.model_file.preprocess import Preprocess, resize_images
+from models.model_file.torchscript import save_model
 from models.photos import PhotoError
-from models.predictor import ModelFileError, Predictor, save_model
+from models.predictor import ModelFileError, Predictor
 from models.sources.served_model import BUNDLED, find_model
 from tests.support.drawing import draw_landmark
 from tests.support.tiny_network import TinyNetwork
@@ -279,11 +280,11 @@ def test_bad_model_files_are_refused(model_path: Path, tmp_path: Path) -> None:
     cases = {"empty": b"", "text": b"hello", "half": content[: len(content) // 2]}
     for name, data in cases.items():
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(ModelFileError, match="not a whole model file"):
+        with pytest.raises(ModelFileError, match="not a complete model file"):
             Predictor.load(tmp_path / name)
     foreign = torch.jit.trace(nn.ReLU(), torch.zeros(1))
     foreign.save(str(tmp_path / "foreign.pt"))
-    with pytest.raises(ModelFileError, match="not a whole model file"):
+    with pytest.raises(ModelFileError, match="not a complete model file"):
         Predictor.load(tmp_path / "foreign.pt")
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from PIL import ExifTags, Image
 
+from models.model_file.torchscript import rewrite_manifest
 from models.places.landmarks import Place
-from models.predictor import Predictor, rewrite_manifest
+from models.predictor import Predictor
 from tests.support.bad_photos import encode
 from tests.support.drawing import TOY_CLASSES, draw_landmark
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from models.predictor import Predictor, load_module
+from models.model_file.torchscript import load_module
+from models.predictor import Predictor
 
 PHOTO_PX = (864, 1152)
 """Height and width of a decoded photo: one megapixel."""

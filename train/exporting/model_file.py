@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from models.files import atomic, code_commit, file_digest, write_text
+from models.model_file.torchscript import FORMAT_VERSION, rewrite_manifest, save_model
 from models.networks.autoencoder import INIT_FILE
 from models.places.landmarks import find_places
-from models.predictor import FORMAT_VERSION, Predictor, rewrite_manifest, save_model
+from models.predictor import Predictor
 from train.config import TrainConfig, config_from_dict
 from train.data.photo_cache import decode_photos
 from train.data.split import Split

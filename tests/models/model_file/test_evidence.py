@@ -9,7 +9,8 @@ from torch import nn
 
 from models.model_file.evidence import Box, find_box, largest_part, seen_region, spread
 from models.model_file.preprocess import Preprocess, resize_images
-from models.predictor import Predictor, save_model
+from models.model_file.torchscript import save_model
+from models.predictor import Predictor
 
 WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 

@@ -14,14 +14,10 @@ from gradio_client import Client as PageClient
 from gradio_client import handle_file
 from torch import nn
 
+from models.files import file_digest
 from models.model_file.preprocess import Preprocess
-from models.predictor import (
-    ModelFileError,
-    Predictor,
-    file_digest,
-    rewrite_manifest,
-    save_model,
-)
+from models.model_file.torchscript import rewrite_manifest, save_model
+from models.predictor import ModelFileError, Predictor
 from models.sources.served_model import BUNDLED, ModelSource, find_model
 from tests.support.commands import Client, Page
 from tests.support.drawing import TOY_CLASSES, draw_landmark

@@ -10,7 +10,8 @@ import pytest
 
 import models.predictor
 import train.comparison.serving_cost
-from models.predictor import Predictor, rewrite_manifest
+from models.model_file.torchscript import rewrite_manifest
+from models.predictor import Predictor
 from train.compare import CompareConfig, main
 from train.comparison.finished_runs import describe_network
 from train.comparison.serving_cost import EnergyMeter, measure_size, measure_speed
@@ -123,7 +124,7 @@ def test_mistakes_end_in_one_line(
     shutil.copy(finished_run / "config.json", empty)
     assert "no model.pt" in fails(finished_run, empty)
     (empty / "model.pt").write_bytes(b"PK damaged")
-    assert "not a whole model file" in fails(finished_run, empty)
+    assert "not a complete model file" in fails(finished_run, empty)
     assert "no model file" in fails(finished_run, tmp_path / "absent.pt")
     damaged = move(finished_scratch, tmp_path / "damaged")
     (damaged / "metrics.jsonl").write_text('{"epoch": 1, ')

@@ -17,7 +17,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.predictor import ModelFileError, Predictor, save_model
+from models.model_file.torchscript import save_model
+from models.predictor import ModelFileError, Predictor
 from models.tagging.table import write_table
 from models.tagging.tagger import Tagger
 from tests.support.bad_photos import encode
