@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gradio_client import Client, handle_file
 from PIL import Image
 
 import demo
@@ -48,6 +47,8 @@ PHOTO = encode(draw_landmark(1, 0), "JPEG")
 
 
 def test_python_client(page: Page, tmp_path: Path, toy_model: Path) -> None:
+    from gradio_client import Client, handle_file
+
     path = tmp_path / "photo.jpg"
     path.write_bytes(PHOTO)
     client = Client(page.url, verbose=False)
