@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from models.files import code_commit, file_digest, write_text
-from models.networks.autoencoder import INIT_FILE
+from models.networks.encoder_file import INIT_FILE
 from models.places.landmarks import find_places
 from models.predictor import FORMAT_VERSION, Predictor, save_model
 from train.config import config_from_dict

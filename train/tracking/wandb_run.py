@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from models.command_line import first_line
-from models.environment import has_wandb_key, project_name
+from models.environment import has_wandb_key, project_name, resolve_mode
 from models.files import code_commit
 from models.sources.served_model import MODEL_NAME, call_within
-from train.config import TrainConfig, resolve_mode
+from train.config import RunConfig
 from train.data.split import Split, hash_photos
 from train.evaluation.predictions import Results
 from train.tracking.ranking import Candidate, comparable, format_table, rank
@@ -41,7 +41,7 @@ class Tracker:
         self.data_dir: str | None = None
 
     def start(
-        self, config: TrainConfig, run_dir: Path, split: Split, left_out: dict[str, str]
+        self, config: RunConfig, run_dir: Path, split: Split, left_out: dict[str, str]
     ) -> None:
         """Open the W&B run of a training, or go on with it; offline if the server is away.
 
@@ -90,7 +90,7 @@ class Tracker:
             # An offline part repeats what came before, so that syncing it alone loses nothing.
             for line in (self.run_dir / "metrics.jsonl").read_text().splitlines():
                 self.run.log(json.loads(line))
-        seconds = None if self.config.upload_photos else ANSWER_SECONDS
+        seconds = None if _uploads_photos(self.config) else ANSWER_SECONDS
         call_within(seconds, _use_dataset, self.run, self.config, self.run_dir, self.split)
 
     def _folder(self) -> Path:
@@ -168,16 +168,18 @@ def _log_results(run: Any, run_dir: Path, results: Results) -> None:
         logged.wait()  # a refusal shows nowhere else
 
 
-def _open_run(config: TrainConfig, mode: str, run_dir: Path, described: dict[str, Any]) -> Any:
+def _open_run(config: RunConfig, mode: str, run_dir: Path, described: dict[str, Any]) -> Any:
     import wandb
 
     id_file = run_dir / "wandb" / "id"
     if not id_file.is_file():
         id_file.write_text(os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8])
+    # train.autoencoder has none of these flags.
+    labels = {name: getattr(config, name, None) for name in ("tags", "group", "notes")}
     return wandb.init(
         entity=config.entity, project=config.project or project_name(), id=id_file.read_text(),
         name=run_dir.name, resume="allow", dir=run_dir, mode=mode, config=described,
-        tags=config.tags, group=config.group, notes=config.notes, job_type=config.command,
+        **labels, job_type=config.command,
         settings=wandb.Settings(
             init_timeout=START_SECONDS, finish_timeout=FINISH_SECONDS,
             finish_timeout_raises=True, silent=mode == "offline",
@@ -185,7 +187,7 @@ def _open_run(config: TrainConfig, mode: str, run_dir: Path, described: dict[str
     )  # fmt: skip
 
 
-def _use_dataset(run: Any, config: TrainConfig, run_dir: Path, split: Split) -> None:
+def _use_dataset(run: Any, config: RunConfig, run_dir: Path, split: Split) -> None:
     """Record the photos as this run's input: their hashes, and with a flag the photos."""
     import wandb
 
@@ -198,11 +200,15 @@ def _use_dataset(run: Any, config: TrainConfig, run_dir: Path, split: Split) -> 
     for file in ("splits.json", "duplicates.csv", "statistics.json", "report.html"):
         if (config.data / file).is_file():  # what train.prepare found
             artifact.add_file(str(config.data / file))
-    if config.upload_photos:
+    if _uploads_photos(config):
         for path in paths:
             artifact.add_file(str(root / path), name=path, policy="immutable")
     # What run.use_artifact does online, less its wait without a limit; and that refuses offline.
     run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+
+
+def _uploads_photos(config: RunConfig) -> bool:
+    return getattr(config, "upload_photos", False)  # no flag of train.autoencoder
 
 
 class Registry:

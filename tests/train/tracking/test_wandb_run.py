@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from models.environment import resolve_mode
 from models.files import file_digest
 from tests.support.commands import ROOT, Client
 from tests.support.fake_wandb import FakeWandb
 from tests.support.runs import read_records
-from train.config import resolve_mode
 from train.data.split import classes_hash
 
 FLAGS = [
