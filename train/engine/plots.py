@@ -7,10 +7,11 @@ from matplotlib.figure import Figure
 
 
 def plot_curves(history: list[dict[str, float]], path: Path) -> None:
-    """Loss and accuracy by epoch.
+    """Draw loss and accuracy by epoch.
 
     Args:
-        history: One record per epoch: epoch, train/loss, val/loss (nats), val/top1, val/top5.
+        history: One record per epoch: epoch, train/loss and val/loss in nats, val/top1 and val/top5
+            as fractions.
         path: The .png to write.
     """
     epochs = [record["epoch"] for record in history]
@@ -29,11 +30,11 @@ def plot_curves(history: list[dict[str, float]], path: Path) -> None:
 
 
 def draw_rows(rows: dict[str, np.ndarray], title: str) -> Figure:
-    """Pictures below each other that belong together.
+    """Draw pictures that belong together below each other.
 
     Args:
-        rows: Label of the row -> (B, H, W, 3) float32 in [0, 1].
-        title: Above all.
+        rows: Label of the row -> (B, H, W, 3) float32 in [0, 1]; every row has the same B.
+        title: Shown above the rows.
     """
     count = len(next(iter(rows.values())))
     figure = Figure(figsize=(1.5 * count + 0.5, 1.5 * len(rows) + 0.4), layout="constrained")

@@ -11,7 +11,7 @@ import torch
 
 from models.files import atomic, code_commit, file_digest, write_text
 from models.model_file.torchscript import FORMAT_VERSION, rewrite_manifest, save_model
-from models.networks.autoencoder import INIT_FILE
+from models.networks.encoder_file import INIT_FILE
 from models.places.landmarks import find_places
 from models.predictor import Predictor
 from train.config import TrainConfig, config_from_dict

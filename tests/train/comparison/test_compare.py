@@ -64,7 +64,7 @@ def test_runs_and_files_are_compared_on_their_validation_photos(
     assert rows["lone"]["images_per_second"] == ""  # not in the model file
     text = (out / "comparison.md").read_text(encoding="utf-8")
     assert text in capsys.readouterr().out
-    assert "resnet18, random start" in text and "scratch, width 8" in text
+    assert "test_resnet, random start" in text and "scratch, width 8" in text
     assert "All of them began from random weights." in text
     assert str(tmp_path) not in text  # the text may be published
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
