@@ -11,7 +11,7 @@ import inspect
 import sys
 import textwrap
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -39,15 +39,9 @@ def parse_flags(
     """
     args = list(sys.argv[1:] if args is None else args)
     _refuse_unknown_flags(settings, prog, args)
-    groups = getattr(settings, "GROUPS", None)
+    shown = in_groups(settings) if hasattr(settings, "GROUPS") else settings
     try:
-        if groups is None:
-            return tyro.cli(settings, prog=prog, args=args)
-        view = _in_groups(settings, groups)
-        parsed = tyro.cli(view, prog=prog, description=inspect.getdoc(settings), args=args)
-        parts = [getattr(parsed, part.name) for part in dataclasses.fields(parsed)]
-        # Built from the real class, so that its own checks run.
-        return settings(**{key: value for part in parts for key, value in vars(part).items()})
+        return tyro.cli(shown, prog=prog, args=args)
     except ValueError as error:  # from the settings' own check
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
@@ -110,13 +104,26 @@ def _flags(settings: type) -> Iterator[str]:
                 yield f"--no-{name.replace('_', '-')}"
 
 
-def _in_groups(settings: type, groups: Mapping[str, Sequence[str]]) -> type:
-    """Return a dataclass with an inner dataclass per group; tyro shows each in its own box."""
+def in_groups(settings: type[Settings]) -> Callable[..., Settings]:
+    """Return a constructor of settings whose flags tyro shows in one box per group.
+
+    parse_flags uses it where it finds GROUPS; a subcommand names it itself, as in
+    tyro.conf.subcommand(constructor=in_groups(Settings)).
+
+    Args:
+        settings: A dataclass with GROUPS.
+
+    Raises:
+        TypeError: GROUPS leaves a field out, or names one that is none or is named already.
+    """
+    groups: Mapping[str, Sequence[str]] = settings.GROUPS
     hints, texts = typing.get_type_hints(settings, include_extras=True), _field_texts(settings)
     fields = {field.name: field for field in dataclasses.fields(settings)}
-    if missing := set(fields) ^ {name for names in groups.values() for name in names}:
-        raise TypeError(f"GROUPS of {settings.__name__} and its fields differ: {sorted(missing)}")
-    parts = []
+    named = [name for names in groups.values() for name in names]
+    if sorted(named) != sorted(fields):
+        wrong = sorted(set(fields) ^ set(named)) or sorted({n for n in named if named.count(n) > 1})
+        raise TypeError(f"GROUPS of {settings.__name__} and its fields differ: {wrong}")
+    parameters = []
     for number, (title, names) in enumerate(groups.items()):
         inner: list[Any] = []
         for name in names:
@@ -130,9 +137,21 @@ def _in_groups(settings: type, groups: Mapping[str, Sequence[str]]) -> type:
             )
             inner.append((name, Annotated[hints[name], flag], default))
         part = dataclasses.make_dataclass(f"Group{number}", inner)
-        shown = Annotated[part, tyro.conf.arg(name=title)]
-        parts.append((f"group{number}", shown, dataclasses.field(default_factory=part)))
-    return dataclasses.make_dataclass(settings.__name__, parts)
+        shown = Annotated[part, tyro.conf.arg(name=title, prefix_name=False)]
+        # Without a default of its own: those of the flags are then read at the time of parsing.
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(f"group{number}", kind, annotation=shown))
+
+    def construct(**parts: Any) -> Settings:
+        return settings(
+            **{key: value for part in parts.values() for key, value in vars(part).items()}
+        )
+
+    # tyro reads these as it would read a function written out by hand.
+    construct.__signature__ = inspect.Signature(parameters)
+    construct.__annotations__ = {each.name: each.annotation for each in parameters}
+    construct.__doc__ = inspect.getdoc(settings)
+    return construct
 
 
 def _field_texts(settings: type) -> dict[str, str]:
@@ -148,6 +167,5 @@ def _field_texts(settings: type) -> dict[str, str]:
         for field, text in zip(body.body, body.body[1:], strict=False):
             is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
             if isinstance(field, ast.AnnAssign) and is_text:
-                # tyro keeps line breaks, and would wrap each short line again.
-                texts[field.target.id] = " ".join(text.value.value.split())
+                texts[field.target.id] = " ".join(text.value.value.split())  # tyro wraps it
     return texts

@@ -1,6 +1,7 @@
 """The import ladder: commands -> engine, exporting, evaluation, data ... -> models."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -98,6 +99,20 @@ def test_the_ladder_catches_violations() -> None:
     assert violations(ROOT / "train" / "engine" / "trainer.py", {"train.exporting.parity"})
     run = ROOT / "train" / "engine" / "training_run.py"
     assert not violations(run, {"train.exporting.confidence", "models.photos", "torch"})
+
+
+def test_no_import_circle() -> None:
+    names = {module_name(path): path for path in SOURCES}
+    graph = {
+        name: {
+            other
+            for other in imported_modules(path) & set(names)
+            # Its own package is left out: an __init__ re-exports parts that import each other.
+            if not f"{name}.".startswith(f"{other}.")
+        }
+        for name, path in names.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_train_has_commands_at_its_top() -> None:

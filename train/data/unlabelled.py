@@ -8,15 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from models.networks.autoencoder import INIT_FILE, encoder_path, read_encoder
-from train.config import ScratchConfig
+from models.networks.encoder_file import INIT_FILE, encoder_path, read_encoder
+from train.config import RunConfig
 from train.data.folders import DataError, list_photos
 from train.data.photo_cache import PhotoCache, decode_photos
 from train.data.sources import MANIFEST, Source, open_source
 from train.data.split import Split
 
 
-def find_photos(settings: ScratchConfig, folders: Sequence[Path]) -> tuple[Split, PhotoCache]:
+def find_photos(settings: RunConfig, sources: Sequence[Source]) -> tuple[Split, PhotoCache]:
     """Find and decode the photos of several folders, and hold out those that validate later.
 
     Of a folder that train.scratch takes as --data, the held-out photos are those that it
@@ -26,7 +26,7 @@ def find_photos(settings: ScratchConfig, folders: Sequence[Path]) -> tuple[Split
 
     Args:
         settings: Those of the later training: val_fraction, split_seed, limit, eval_side_px.
-        folders: One or more. Folders in them that are named test are never opened.
+        sources: What open_photos found, of one or more folders.
 
     Returns:
         A split without classes, and its decoded photos.
@@ -34,7 +34,6 @@ def find_photos(settings: ScratchConfig, folders: Sequence[Path]) -> tuple[Split
     Raises:
         DataError: A folder has no photos, or is named test.
     """
-    sources = [open_photos(settings, folder) for folder in folders]
     root = Path(os.path.commonpath([source.root.resolve() for source in sources]))
     # One split needs one root: each source's paths get the way from that root in front.
     prefixes = [source.root.resolve().relative_to(root) for source in sources]
@@ -56,7 +55,7 @@ def find_photos(settings: ScratchConfig, folders: Sequence[Path]) -> tuple[Split
     return Split(fingerprint, str(root), [], *parts, []), cache
 
 
-def open_photos(settings: ScratchConfig, folder: Path) -> Source:
+def open_photos(settings: RunConfig, folder: Path) -> Source:
     """Open what train.scratch would find in a folder, else its photos at any depth as one class.
 
     Args:

@@ -15,23 +15,19 @@ from gradio_client import handle_file
 from torch import nn
 
 from models.files import file_digest
+from models.model_file.model_path import BUNDLED, ModelFileError, find_model
 from models.model_file.preprocess import Preprocess
 from models.model_file.torchscript import rewrite_manifest, save_model
-from models.predictor import ModelFileError, Predictor
-from models.sources.served_model import BUNDLED, ModelSource, find_model
+from models.predictor import Predictor
+from models.sources import wandb_artifacts
+from models.sources.served_model import ModelSource
 from tests.support.commands import Client, Page
 from tests.support.drawing import TOY_CLASSES, draw_landmark
 from tests.support.fake_wandb import FakeWandb
 from tests.support.tiny_network import TinyNetwork
 
 MODEL = "landmarks/landmarks"
-LOG_MODEL = """
-import json, sys, wandb
-with wandb.init(project="landmarks", id=sys.argv[1]) as run:
-    artifact = wandb.Artifact("landmarks", type="model", metadata=json.loads(sys.argv[3]))
-    artifact.add_file(sys.argv[2], name="model.pt")
-    run.log_artifact(artifact, aliases=["best"]).wait(60)
-"""
+LOOK = "ArtifactMembershipByName"  # the request of each look for a newer version
 
 
 @pytest.fixture
@@ -40,13 +36,19 @@ def client(fake_wandb: FakeWandb, tmp_path: Path) -> Client:
 
 
 @pytest.fixture
-def publish(client: Client) -> Callable[..., str]:
-    """Log a model file as the best one; its sha256."""
+def publish(fake_wandb: FakeWandb, tmp_path: Path) -> Callable[..., str]:
+    """Log a model file as the best one, as another user; its sha256."""
+    client = Client(fake_wandb, tmp_path / "publisher")
 
-    def publish(path: Path, run: str, sha256: str | None = None, **metadata: object) -> str:
+    def publish(path: Path, run: str, sha256: str | None = None) -> str:
         sha256 = sha256 or file_digest(path)
-        described = json.dumps({"sha256": sha256} | metadata)
-        client.run("-c", LOG_MODEL, run, path, described)
+        with client.here():
+            import wandb
+
+            with wandb.init(project="landmarks", id=run) as opened:
+                artifact = wandb.Artifact("landmarks", type="model", metadata={"sha256": sha256})
+                artifact.add_file(str(path), name="model.pt")
+                opened.log_artifact(artifact, aliases=["best"]).wait(60)
         return sha256
 
     return publish
@@ -79,7 +81,12 @@ def open_page(client: Client, *arguments: object) -> Page:
 
 
 def test_page_serves_best_then_its_cached_copy(
-    fake_wandb: FakeWandb, client: Client, publish: Callable, toy_model: Path
+    fake_wandb: FakeWandb,
+    client: Client,
+    publish: Callable,
+    toy_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     digest = publish(toy_model, "first")
     page = open_page(client)  # a cold cache: opens on the bundled model
@@ -94,26 +101,23 @@ def test_page_serves_best_then_its_cached_copy(
     assert "now serving" in output
     assert "Traceback" not in output
     assert list(fake_wandb.runs) == ["first"]  # looking makes no run
-    downloads = fake_wandb.downloads
-    page = open_page(client)
-    try:
-        assert served(page) == digest  # at once
-    finally:
-        page.stop()
-    assert fake_wandb.downloads == downloads
-    fake_wandb.close()
-    page = open_page(client)
-    try:
-        assert served(page) == digest
-    finally:
-        page.stop()
-    page = open_page(client, "--artifact", f"{fake_wandb.entity}/{MODEL}:best", "--watch", 60)
-    try:
-        assert served(page) == digest
-    finally:
-        output = page.stop()
-    assert "serving the copy of v0 kept here" in output
-    assert "Traceback" not in output
+
+    with client.here():
+        source = ModelSource.open()
+        assert source.served.predictor.digest == digest  # at once, from the cache
+        downloads = fake_wandb.downloads
+        assert not source.refresh()
+        assert fake_wandb.downloads == downloads
+        fake_wandb.close()
+        monkeypatch.setattr(wandb_artifacts, "LOOK_SECONDS", 1.0)
+        source = ModelSource.open()
+        assert source.served.predictor.digest == digest
+        assert not source.refresh()
+        assert "still serving toy" in capsys.readouterr().out
+        name = f"{fake_wandb.entity}/{MODEL}:best"
+        source = ModelSource.open(artifact=name)
+        assert (source.served.predictor.digest, source.wanted) == (digest, name)
+        assert "serving the copy of v0 kept here" in capsys.readouterr().out
 
 
 def save_photo(folder: Path) -> Path:
@@ -138,16 +142,19 @@ def test_what_is_asked_for_by_name_must_work(
 
     def refused(named: str, **environment: str) -> str:
         changed = Client(fake_wandb, tmp_path / "home", **environment)
-        done = changed.run("demo.py", "--artifact", named, check=False, timeout=60)
-        assert done.returncode == 2, done.stdout
-        assert "Traceback" not in done.stderr
-        return done.stderr.splitlines()[-1]
+        with changed.here(), pytest.raises(ModelFileError) as caught:
+            ModelSource.open(artifact=named)
+        return str(caught.value)
 
+    done = client.run("demo.py", "--artifact", "team/nothing/landmarks:best", check=False)
+    assert done.returncode == 2, done.stdout
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: team/nothing/landmarks:best could not")
     assert "could not be found on W&B" in refused(f"{fake_wandb.entity}/nothing/landmarks:best")
     assert "could not be found on W&B" in refused(name, WANDB_API_KEY="9" * 40)
     assert "wandb login" in refused(name, WANDB_API_KEY="")
     publish(damaged, "damaged")
-    assert "error:" in refused(name)
+    assert "no model file of this project" in refused(name)
     publish(pickled, "pickled")
     assert "no model file of this project" in refused(name)
     publish(toy_model, "foreign", sha256="0" * 64)
@@ -196,11 +203,15 @@ def test_watch_swaps_under_load_and_refuses_a_bad_one(
             time.sleep(0.05)
         second = publish(other_model, "second")
         wait_for(page, second)
+        deadline = time.monotonic() + 30
         # Its record and its bytes agree, but it is no model: the page stays as it is.
         pickled = tmp_path / "pickled.pt"
         torch.save({"weights": torch.zeros(3)}, pickled)
         publish(pickled, "bad")
-        time.sleep(4)
+        looks = fake_wandb.requests[LOOK]
+        while fake_wandb.requests[LOOK] < looks + 2:  # so the first of them has been judged
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         assert served(page) == second
         done.set()
         for thread in threads:

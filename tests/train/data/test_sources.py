@@ -11,9 +11,11 @@ import pytest
 from tests.support.drawing import draw_landmark
 from tests.support.runs import tiny
 from train.config import ScratchConfig, TransferConfig
+from train.data.loading import read_photos
 from train.data.sources import Source, open_source
 from train.data.split import DataError, Split, index_photos, split_by_class
-from train.engine.training_run import read_photos, run_training, write_run
+from train.engine.run_folder import write_run
+from train.engine.training_run import run_training
 
 FOLDERS = ["00.Red_Tower", "01.Green_Castle", "02.Blue_Bridge"]
 
