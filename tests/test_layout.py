@@ -1,6 +1,7 @@
 """The import ladder: commands -> engine, exporting, evaluation, data ... -> models."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -97,6 +98,17 @@ def test_the_ladder_catches_violations() -> None:
     assert violations(ROOT / "train" / "engine" / "trainer.py", {"train.exporting.parity"})
     run = ROOT / "train" / "engine" / "training_run.py"
     assert not violations(run, {"train.exporting.confidence", "models.photos", "torch"})
+
+
+def test_no_import_circle() -> None:
+    names = {module_name(path): path for path in SOURCES}
+    graph = {name: imported_modules(path) & set(names) - {name} for name, path in names.items()}
+    # A package's __init__ re-exports its parts, which name the package when they import each other.
+    packages = {name for name, path in names.items() if path.name == "__init__.py"}
+    for name in graph:
+        graph[name] = {other for other in graph[name] if not name.startswith(f"{other}.")}
+    assert packages
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_train_has_commands_at_its_top() -> None:
