@@ -16,7 +16,7 @@ import pytest
 from models.files import file_digest
 from tests.support.commands import ROOT, Client
 from tests.support.fake_wandb import FakeWandb
-from tests.support.runs import read_records
+from tests.support.runs import no_program, read_records
 from train.config import ScratchConfig, resolve_mode
 from train.data.split import classes_hash
 from train.engine.training_run import run_training
@@ -36,6 +36,13 @@ def small(data: Path, run_dir: Path, **changes: object) -> ScratchConfig:
     settings = {"epochs": 3, "image_size": 32, "batch_size": 8, "width": 8, "depth": 1}
     settings |= {"workers": 0, "device": "cpu"}
     return ScratchConfig(data=data, run_dir=run_dir, **(settings | changes))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_export() -> Iterator[None]:
+    """W&B gets model.pt; the program beside it stays here."""
+    with no_program():
+        yield
 
 
 @pytest.fixture(scope="module")
