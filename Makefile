@@ -1,14 +1,18 @@
-# make demo: the page on the bundled model.  make test: all tests.  Both set everything up first.
+# make demo: the page on the bundled model.  make test: all tests.  make quick: those without a
+# browser, a training or a process, in a minute.  Each sets everything up first.
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test quick lint clean
 
 demo: .venv/ready
 	$(BIN)/python demo.py
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n logical --dist loadfile
+
+quick: .venv/ready
+	$(BIN)/python -m pytest -n logical --quick
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Which calibration is best on held-out photos: python benchmarks/calibrators.py RUN [RUN ...].
+"""Compare calibrations on held-out photos: python benchmarks/calibrators.py RUN [RUN ...].
 
 Five times five-fold cross-validation on the validation photos of a run folder: negative
 log-likelihood (nats) and expected calibration error (15 bins) of no calibration, one temperature
@@ -28,15 +28,14 @@ from train.data.transforms import build_eval_transform
 from train.engine.checkpoints import load_checkpoint
 from train.engine.recipe import build_preprocess, build_trained
 from train.evaluation.metrics import expected_calibration_error
-from train.exporting.calibration import calibrate, fit_calibration
-from train.exporting.confidence import eager_outputs
+from train.exporting.confidence import calibrate, eager_outputs, fit_calibration
 
 REPEATS, FOLDS = 5, 5
 SHARES = np.linspace(0, 0.05, 26)
 
 
 def validation_logits(run: Path) -> tuple[Tensor, Tensor]:
-    """(N, K) float32 logits of the run's validation photos by the training pipeline, and labels."""
+    """Return (N, K) float32 logits of the run's validation photos, and their labels."""
     config = config_from_dict(json.loads((run / "config.json").read_text(encoding="utf-8")))
     split = Split.load(run / "split.json")
     weights = load_checkpoint(run / "checkpoints" / "best.pt")["model"]
@@ -49,17 +48,17 @@ def validation_logits(run: Path) -> tuple[Tensor, Tensor]:
 
 
 def temperature(logits: Tensor, labels: Tensor, held_out: Tensor) -> Tensor:
-    """One temperature for all photos."""
+    """Use one temperature for all photos."""
     return calibrate(held_out, fit_calibration(logits, labels, adaptive=False))
 
 
 def adaptive(logits: Tensor, labels: Tensor, held_out: Tensor) -> Tensor:
-    """What train.export does."""
+    """Use a temperature that adapts to each photo, as train.export does."""
     return calibrate(held_out, fit_calibration(logits, labels))
 
 
 def with_uniform(logits: Tensor, labels: Tensor, held_out: Tensor) -> Tensor:
-    """One temperature, then mixed with 1 / K."""
+    """Use one temperature, then mix with 1 / K."""
     found = fit_calibration(logits, labels, adaptive=False)
     truth = calibrate(logits, found).gather(1, labels[:, None]).double().numpy()
     flat = 1 / logits.shape[1]
@@ -69,7 +68,7 @@ def with_uniform(logits: Tensor, labels: Tensor, held_out: Tensor) -> Tensor:
 
 
 def per_class(logits: Tensor, labels: Tensor, held_out: Tensor) -> Tensor:
-    """A weight and a bias per class (vector scaling)."""
+    """Use a weight and a bias per class (vector scaling)."""
     count = logits.shape[1]
     own = torch.ones(count, requires_grad=True)
     bias = torch.zeros(count, requires_grad=True)
@@ -95,7 +94,7 @@ METHODS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 def main(runs: Annotated[list[Path], tyro.conf.Positional]) -> None:
-    """Compare on each run."""
+    """Compare on each run, and print."""
     for run in runs:
         logits, labels = validation_logits(run)
         print(f"{run.name}: {len(labels)} photos, {REPEATS} x {FOLDS} folds, seeds 0 to 4")

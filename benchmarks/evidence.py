@@ -1,6 +1,6 @@
-"""How faithful the evidence of a model file is, and how well its boxes hit.
+"""Measure how faithful the evidence of a model file is, and how well its boxes hit.
 
-python benchmarks/evidence.py --data DIR --run RUN --outside DIR; prints two tables:
+python benchmarks/evidence.py --run RUN --outside DIR; prints two tables:
 
 - Deletion and insertion (Petsiuk et al. 2018): the likeliest class's probability while the cells
   with the most evidence are blurred away, or are the first to come back to a blurred photo, as the
@@ -24,11 +24,11 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywhere
 
 from models.model_file.evidence import BOX_LEVEL, Box, find_box, spread
+from models.model_file.model_path import find_model
 from models.photos import read_photo
 from models.predictor import Predictor
-from models.sources.served_model import find_model
 from train.data.split import Split
-from train.exporting.known_score import find_outside
+from train.exporting.inputs import find_outside
 
 SIDE_PX, STEPS, BLUR_PX = 384, 16, 24.0
 LEVELS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
@@ -36,28 +36,28 @@ LEVELS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 
 @dataclass(frozen=True)
 class EvidenceConfig:
-    """Measure what explain() of a model file is worth."""
+    """Measure how good the evidence and the boxes of a model file are."""
 
     run: Path
     """Run folder, for its model file and its split."""
     outside: Path
     """Photos of none of the landmarks: backgrounds, from their half B (half A with --choose)."""
     model: Path | None = None
-    """Another model file than that of the run."""
+    """A model file to use instead of the run's."""
     photos: int = 100
     """Photos for deletion and insertion; 0 leaves both out."""
     composites: int = 400
-    """Pasted photos."""
+    """How many photos to paste."""
     choose: bool = False
     """Use training photos, and print all levels: for setting BOX_LEVEL."""
     seed: int = 0
-    """Of photos, scales, places and random maps."""
+    """Seed of photos, scales, places and random maps."""
 
 
 def curve(
     predictor: Predictor, image: np.ndarray, order: np.ndarray, label: int, insert: bool
 ) -> float:
-    """Area under the probability of a class while cells are blurred away or come back.
+    """Return the area under a class's probability while cells are blurred away or come back.
 
     Args:
         predictor: The model file.
@@ -81,7 +81,7 @@ def curve(
 def faithfulness(
     predictor: Predictor, paths: list[Path], rng: np.random.Generator
 ) -> dict[str, list[float]]:
-    """Areas of each photo: deletion and insertion, by the evidence and by random maps."""
+    """Return each photo's areas: deletion and insertion, by the evidence and by random maps."""
     found: dict[str, list[float]] = {}
     for path in tqdm(paths, "deletion, insertion", unit="photo"):
         image = square(read_photo(path), SIDE_PX)
@@ -96,7 +96,7 @@ def faithfulness(
 
 
 def square(image: np.ndarray, side_px: int) -> np.ndarray:
-    """The middle square of a photo at one size."""
+    """Return the middle square of a photo at one size."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -108,7 +108,7 @@ def square(image: np.ndarray, side_px: int) -> np.ndarray:
 def compose(
     paths: list[Path], backgrounds: list[Path], count: int, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, Box, int]]:
-    """Photos pasted on others: image (S, S, 3), where, and which of the paths.
+    """Paste photos on others; yield image (S, S, 3), where, and which of the paths.
 
     The longer side takes 30 to 80 % of the background's.
     """
@@ -127,13 +127,13 @@ def compose(
 
 
 def centred(area: float) -> Box:
-    """A square in the middle that covers a part of the photo."""
+    """Return a square in the middle that covers this fraction of the photo."""
     side = area**0.5
     return Box(0.5 - side / 2, 0.5 - side / 2, side, side)
 
 
 def interval(values: list[float]) -> str:
-    """Mean and its 95 % interval (normal)."""
+    """Show the mean and its 95 % interval (normal)."""
     mean, error = np.mean(values), 1.96 * np.std(values) / len(values) ** 0.5
     return f"{mean:.3f} ± {error:.3f}"
 
@@ -153,12 +153,13 @@ def main(config: EvidenceConfig) -> None:
         for name, areas in faithfulness(predictor, some, rng).items():
             print(f"{name:20s} {interval(areas)} ({len(areas)} photos)")
     backgrounds = find_outside(config.outside, "A" if config.choose else "B")
+    # The level of the box is a choice: it may be made on training photos only.
     levels = LEVELS if config.choose else (BOX_LEVEL,)
     overlaps: dict[str, list[float]] = {}
     named = compose(paths, backgrounds, config.composites, rng)
     for image, truth, number in tqdm(named, "boxes", unit="photo", total=config.composites):
         answer = predictor.answer(image, 1)
-        kinds = ["all"] + ["named rightly"] * (answer.label == labels[number])
+        kinds = ["all"] + ["named correctly"] * (answer.label == labels[number])
         mask = spread(answer.evidence[0], answer.region, 96, 96)
         row, column = np.unravel_index(mask.argmax(), mask.shape)
         x, y = (column + 0.5) / 96, (row + 0.5) / 96

@@ -31,10 +31,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywh
 from models.model_file.preprocess import Preprocess
 from train.config import TransferConfig
 from train.data.batches import EpochBatches, PhotoDataset
+from train.data.loading import build_loader, build_transforms
 from train.data.photo_cache import decode_photos
 from train.data.transforms import PhotoTransform
 from train.engine.device import build_accelerator
-from train.engine.training_run import build_loader, build_transforms
 
 WORKERS = 2
 OURS = "this project"

@@ -1,4 +1,4 @@
-"""Which score tells known landmarks from everything else, and how well the chosen one does.
+"""Compare scores that tell known landmarks from everything else (open-set recognition).
 
 python benchmarks/known_scores.py --run RUN --outside DIR [--test DIR/test] [--left-out DIR]
 
@@ -33,17 +33,21 @@ from train.config import config_from_dict
 from train.data.split import Split
 from train.engine.checkpoints import load_checkpoint
 from train.engine.recipe import build_preprocess, build_trained
-from train.exporting.calibration import calibrate, fit_calibration
-from train.exporting.confidence import build_finder, decode_folder
+from train.exporting.confidence import (
+    build_extractor,
+    calibrate,
+    decode_folder,
+    fit_calibration,
+)
+from train.exporting.inputs import find_outside
 from train.exporting.known_score import (
     ACCEPTED,
     KnownFit,
     apply_score,
-    describe,
     detection_figures,
-    find_outside,
     find_prototypes,
     fit_known,
+    score_inputs,
 )
 from train.notebook_support.drawn_photos import LANDMARKS, draw_photo
 
@@ -64,26 +68,27 @@ class ScoresConfig:
     left_out: Path | None = None
     """Data folder (train/, test/) of landmarks that the run was not trained on."""
     hidden: Path | None = None
-    """A list of file names: outside photos that do show a known landmark, also reported without."""
+    """A list of file names: outside photos that do show a known landmark. Figures are also printed
+    without them."""
     seed: int = 0
-    """Of the folds and the drawn images."""
+    """Seed of the folds and the drawn images."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """Features (N, C) and logits (N, K) of photos."""
+    """Hold features (N, C) and logits (N, K) of photos."""
 
     features: Tensor
     logits: Tensor
 
 
 def energy(found: Found) -> Tensor:
-    """(N,) float32, the logarithm of the summed exponentials of the logits."""
+    """Return (N,) float32, the logarithm of the summed exponentials of the logits."""
     return found.logits.logsumexp(1)
 
 
 def neighbours(train: Found) -> Callable[[Found], Tensor]:
-    """Cosine to the nearest training photos but four."""
+    """Return a score: the cosine to the fifth nearest training photo."""
     bank = normalize(train.features, dim=1)
     return lambda found: (
         (normalize(found.features, dim=1) @ bank.T).topk(NEIGHBOUR, 1).values[:, -1]
@@ -91,7 +96,7 @@ def neighbours(train: Found) -> Callable[[Found], Tensor]:
 
 
 def virtual_logit(train: Found) -> Callable[[Found], Tensor]:
-    """Energy less the scaled distance from the subspace of the training features."""
+    """Return a score: the energy minus the scaled distance from the training features' subspace."""
     dimension = min(SUBSPACE, train.features.shape[1] // 2)
     mean = train.features.mean(0)
     rest = torch.linalg.eigh(torch.cov((train.features - mean).T)).eigenvectors[:, :-dimension]
@@ -104,7 +109,7 @@ def virtual_logit(train: Found) -> Callable[[Found], Tensor]:
 
 
 def draw_images(kind: str, rng: np.random.Generator) -> Image.Image:
-    """An image that is no photo: drawn, blank, noise, screenshot or text."""
+    """Draw an image that is no photo: drawn, blank, noise, screenshot or text."""
     width, height = rng.integers(200, 900, 2).tolist()
     if kind == "drawn":
         return draw_photo(list(LANDMARKS)[rng.integers(len(LANDMARKS))], int(rng.integers(10_000)))
@@ -137,23 +142,23 @@ def draw_images(kind: str, rng: np.random.Generator) -> Image.Image:
 
 
 def words(rng: np.random.Generator, count: int) -> str:
-    """Letters that look like words."""
+    """Return letters that look like words."""
     lengths = rng.integers(2, 9, count)
     return " ".join("".join(chr(c) for c in rng.integers(97, 123, each)) for each in lengths)
 
 
 def main(config: ScoresConfig) -> None:
-    """Compute, compare, print."""
+    """Compute, compare and print."""
     run = config.run
     settings = config_from_dict(json.loads((run / "config.json").read_text(encoding="utf-8")))
     split = Split.load(run / "split.json")
     weights = load_checkpoint(run / "checkpoints" / "best.pt")["model"]
     model = build_trained(settings, len(split.class_names), weights)
     preprocess = build_preprocess(settings, model)
-    find = build_finder(model, preprocess, config.seed)
+    extract = build_extractor(model, preprocess, config.seed)
 
     def look(root: Path, paths: list[Path]) -> Found:
-        logits, features = find(decode_folder(settings, preprocess, root, paths))
+        logits, features = extract(decode_folder(settings, preprocess, root, paths))
         return Found(features, logits)
 
     def photos(folder: Path) -> list[Path]:
@@ -167,7 +172,7 @@ def main(config: ScoresConfig) -> None:
     prototypes = find_prototypes(train.features, torch.from_numpy(split.labels(split.train)))
 
     def described(found: Found) -> Tensor:
-        return describe(found.features, calibrate(found.logits, calibration), prototypes)
+        return score_inputs(found.features, calibrate(found.logits, calibration), prototypes)
 
     def taught(found: Found, fit: KnownFit) -> Tensor:
         return apply_score(fit.score, described(found))
@@ -209,7 +214,8 @@ def main(config: ScoresConfig) -> None:
         print(f"{column}: {len(known.logits)} against {len(other.logits)} photos")
         for name, score in scores.items():
             figures = detection_figures(score(known), score(other))
-            if name in fits and known is val:  # else they would be judged by what taught them
+            # On these photos, which taught the score, only cross-validated figures are fair.
+            if name in fits and known is val:
                 fitted = fits[name]
                 figures = fitted.figures
                 if other is not a:

@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywh
 from models.networks.pretrained import build_pretrained
 from train.config import TransferConfig
 from train.data.batches import EpochBatches, PhotoDataset
+from train.data.loading import build_loader, build_transforms
 from train.data.photo_cache import decode_photos
 from train.engine.device import build_accelerator
-from train.engine.recipe import build_phases, build_preprocess
+from train.engine.recipe import build_phases, build_preprocess, build_task
 from train.engine.trainer import Trainer
-from train.engine.training_run import build_loader, build_transforms
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,24 @@ def main(config: OverheadConfig) -> None:
         transform, _ = build_transforms(settings, preprocess)
         dataset = PhotoDataset(cache.subset(names), labels, transform, config.seed)
         accelerator = build_accelerator(settings)
-        loaders = [
-            build_loader(
-                dataset, EpochBatches(config.photos, settings.batch_size, config.seed, shuffle),
-                settings, accelerator,
-            )
+        orders = [
+            EpochBatches(config.photos, settings.batch_size, config.seed, shuffle)
             for shuffle in (True, False)
-        ]  # fmt: skip
+        ]
+        loaders = [build_loader(dataset, order, settings, accelerator) for order in orders]
+        task = build_task(settings, accelerator, 50)
         trainer = Trainer(
-            settings, model, build_phases(settings), *loaders, accelerator, Path(folder), "",
-            log=print, should_stop=lambda: False,
-        )  # fmt: skip
+            settings,
+            model,
+            task,
+            build_phases(settings),
+            *loaders,
+            accelerator,
+            Path(folder),
+            "",
+            log=print,
+            should_stop=lambda: False,
+        )
         trainer.start_phase(build_phases(settings)[1], None)
         ready = list(trainer.train_loader)
 

@@ -1,7 +1,7 @@
-"""How long the page's handler takes for a 12-megapixel photo.
+"""Measure how long the page's handler takes for a 12-megapixel photo.
 
 python benchmarks/page_latency.py [--model FILE]; prints percentiles in milliseconds, from the
-handler's entry to its return: reading the uploaded file, decoding, the model, the best five.
+handler's entry to its return: reading the uploaded file, decoding, the model, the five best.
 """
 
 import os
@@ -28,15 +28,15 @@ class LatencyConfig:
     """Time the page's answer to one 12-megapixel JPEG."""
 
     model: Path | None = None
-    """A model file or a run folder; none: the bundled model."""
+    """A model file or a run folder; default: the bundled model."""
     repeats: int = 200
-    """Timed calls, after ten that are not."""
+    """Timed calls, after ten untimed ones."""
     seed: int = 0
-    """Of the photo's noise."""
+    """Seed of the photo's noise."""
 
 
 def draw_photo(path: Path, seed: int) -> None:
-    """A 4000 x 3000 JPEG of quality 90: smooth shapes under a camera's noise."""
+    """Draw a 4000 x 3000 JPEG of quality 90: smooth shapes with a camera's noise."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(30, 226, (12, 16, 3), dtype=np.uint8)
     image = np.asarray(Image.fromarray(coarse).resize((4000, 3000), Image.Resampling.BICUBIC))
@@ -46,9 +46,10 @@ def draw_photo(path: Path, seed: int) -> None:
 
 
 def main(config: LatencyConfig) -> None:
-    """Make the photo, call the handler, print the percentiles."""
+    """Draw the photo, call the handler, print the percentiles."""
     predictor = Predictor.load(find_model(config.model))
     page = build_page(ModelSource(Served(predictor)))
+    # The handler itself, without HTTP and without the queue: page_load.py measures those.
     handler = next(fn.fn for fn in page.fns.values() if fn.api_name == "classify")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "photo.jpg"
@@ -58,7 +59,7 @@ def main(config: LatencyConfig) -> None:
         for call in range(config.repeats + 10):
             started = time.perf_counter()
             handler(str(path))
-            if call >= 10:
+            if call >= 10:  # the first ones also load what is imported late
                 milliseconds.append(1000 * (time.perf_counter() - started))
     model = predictor.manifest.get("name")
     print(f"model {model} ({predictor.digest[:12]}), photo 4000 x 3000, {megabytes:.1f} MB")

@@ -1,8 +1,8 @@
-"""Many people at the page at once: answers, polite refusals, failures, waiting times, memory.
+"""Put many people at the page at once: answers, refusals, failures, waiting times, memory.
 
 python benchmarks/page_load.py [--clients 64] [--seconds 60]; each client uploads a drawn photo of
-one megapixel and asks, as curl does, again and again. First at the page, then at a page of the same
-framework that does nothing: what Gradio itself can do. Exits with 1 if an answer of the first one
+one megapixel and asks, as curl does, again and again. First at the page, then at a Gradio page that
+does nothing, which shows the limit of Gradio itself. Exits with 1 if any answer of the first page
 failed.
 """
 
@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 WARM_SECONDS = 120
-# Its queue and its number of workers are those of models.page.app.
+# Queue and number of workers as in models.page.app.
 EMPTY_PAGE = """
 import contextlib, os, sys
 sys.path.insert(0, sys.argv[1])
@@ -54,25 +54,25 @@ class LoadConfig:
     """Ask the page from many clients at once."""
 
     model: Path | None = None
-    """A model file or a run folder; none: what demo.py would serve."""
+    """A model file or a run folder; default: what demo.py would serve."""
     clients: int = 64
-    """At once; each asks again as soon as it has its answer."""
+    """Number of clients; each asks again as soon as it has its answer."""
     seconds: float = 60
-    """Of asking, after some that are not counted."""
+    """Seconds of asking, after a warm-up that is not counted."""
     pause_seconds: float = 1
-    """What a client waits after it was told that the page is busy."""
+    """Seconds that a client waits after it was told that the page is busy."""
     seed: int = 0
-    """Of the photo's noise."""
+    """Seed of the photo's noise."""
 
 
 @dataclass
 class Tally:
-    """What the clients of one page met.
+    """What the clients of one page experienced.
 
     Attributes:
-        waits: Seconds from the start of the upload to the answer, of each that came.
-        outcomes: "answer", "busy", or what failed.
-        seconds: Until the last answer was there.
+        waits: Seconds from the start of the upload to the answer, for each answer.
+        outcomes: How often there was an "answer", "busy", or a failure, by its name.
+        seconds: Time until the last answer.
     """
 
     waits: list[float] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Tally:
 
 
 def draw_photo(seed: int) -> bytes:
-    """A JPEG of 1152 x 864 pixels, quality 90: smooth shapes under a camera's noise."""
+    """Draw a JPEG of 1152 x 864 pixels, quality 90: smooth shapes with a camera's noise."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(30, 226, (9, 12, 3), dtype=np.uint8)
     image = np.asarray(Image.fromarray(coarse).resize((1152, 864), Image.Resampling.BICUBIC))
@@ -92,7 +92,7 @@ def draw_photo(seed: int) -> bytes:
 
 
 async def ask(client: httpx.AsyncClient, photo: bytes) -> str:
-    """Upload, ask, read the answer; "answer", "busy", or what failed."""
+    """Upload, ask, read the answer; return "answer", "busy", or what failed."""
     upload = await client.post("/upload", files={"files": ("photo.jpg", photo, "image/jpeg")})
     if upload.status_code != 200:
         return f"upload {upload.status_code}"
@@ -103,7 +103,7 @@ async def ask(client: httpx.AsyncClient, photo: bytes) -> str:
     if call.status_code != 200:
         return f"call {call.status_code}"
     stream = await client.get(f"/call/classify/{call.json()['event_id']}")
-    # Heartbeats come first where an answer takes over 15 s.
+    # Heartbeats come first if an answer takes over 15 s.
     _, complete, data = stream.text.partition("event: complete\ndata: ")
     if stream.status_code != 200 or not complete:
         return f"answer {stream.status_code} {stream.text[:80]}"
@@ -111,7 +111,7 @@ async def ask(client: httpx.AsyncClient, photo: bytes) -> str:
 
 
 async def press(url: str, photo: bytes, config: LoadConfig) -> Tally:
-    """All clients until the time is up, and until what they began by then is answered."""
+    """Run all clients until the time is up and everything that they asked by then is answered."""
     tally, limits = Tally(), httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(
         base_url=f"{url}/gradio_api", timeout=120, limits=limits, trust_env=False
@@ -122,7 +122,7 @@ async def press(url: str, photo: bytes, config: LoadConfig) -> Tally:
         begin = time.monotonic()
         end = begin + config.seconds
 
-        async def go_on() -> None:
+        async def ask_on() -> None:
             while (started := time.monotonic()) < end:
                 try:
                     outcome = await ask(client, photo)
@@ -141,13 +141,13 @@ async def press(url: str, photo: bytes, config: LoadConfig) -> Tally:
                     bar.set_postfix(tally.outcomes, refresh=False)
                     bar.update()
 
-        await asyncio.gather(show(), *(go_on() for _ in range(config.clients)))
+        await asyncio.gather(show(), *(ask_on() for _ in range(config.clients)))
         tally.seconds = time.monotonic() - begin
     return tally
 
 
 def memory_mb(process: int, what: str) -> float:
-    """VmRSS (now) or VmHWM (most ever) of a process; nan where there is no /proc."""
+    """Return VmRSS (now) or VmHWM (peak) of a process; nan where there is no /proc."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -156,7 +156,7 @@ def memory_mb(process: int, what: str) -> float:
 
 
 def measure(name: str, command: list[str], photo: bytes, config: LoadConfig) -> bool:
-    """Start a page, press it, print a row; whether nothing failed."""
+    """Start a page, press it, print a row; tell whether nothing failed."""
     process = subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -168,7 +168,7 @@ def measure(name: str, command: list[str], photo: bytes, config: LoadConfig) -> 
                 raise RuntimeError(f"{name} did not start")
         url = line.split()[-1]
         time.sleep(2)
-        # Until all threads are there, and Gradio's record of the last 2,000 sessions is full.
+        # Warm up until all threads exist and Gradio's record of the last 2,000 sessions is full.
         asyncio.run(press(url, photo, dataclasses.replace(config, seconds=WARM_SECONDS)))
         before = memory_mb(process.pid, "VmRSS")
         tally = asyncio.run(press(url, photo, config))

@@ -1,4 +1,4 @@
-"""The picture of the page in the README, with a photo that this script draws.
+"""Take the picture of the page that the README shows, with a photo that this script draws.
 
 python benchmarks/page_picture.py; needs chromium. Writes models/bundled/page.png.
 """
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def draw_tower(path: Path) -> None:
-    """An iron lattice tower before an evening sky, in a few polygons."""
+    """Draw an iron lattice tower in front of an evening sky, in a few polygons."""
     image = Image.new("RGB", (1200, 900))
     draw = ImageDraw.Draw(image)
     for y in range(900):
@@ -48,15 +48,17 @@ def draw_tower(path: Path) -> None:
 
 
 def main() -> None:
-    """Start the page, give it the drawing, take the picture."""
+    """Start the page, upload the drawing, take the picture."""
     chromium = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         photo = Path(folder) / "tower.jpg"
         draw_tower(photo)
         server = subprocess.Popen(
-            [sys.executable, "demo.py", "--port", "7990"], stdout=subprocess.PIPE, text=True,
+            [sys.executable, "demo.py", "--port", "7990"],
+            stdout=subprocess.PIPE,
+            text=True,
             cwd=ROOT,
-        )  # fmt: skip
+        )
         try:
             url = server.stdout.readline().split()[-1]
             browser = playwright.chromium.launch(
@@ -65,8 +67,8 @@ def main() -> None:
             tab = browser.new_page(viewport={"width": 1100, "height": 800})
             tab.goto(f"{url}/?__theme=light")
             tab.set_input_files("#photo input[type=file]", photo)
-            tab.wait_for_selector("#place svg")  # there is none if the model does not know it
-            tab.wait_for_timeout(1000)
+            tab.wait_for_selector("#place svg")  # never there if the model does not know it
+            tab.wait_for_timeout(1000)  # the bars grow
             tab.screenshot(path=ROOT / "models" / "bundled" / "page.png")
             browser.close()
         finally:

@@ -1,11 +1,11 @@
-"""Photos a second of python -m models.tag, against the tutorials' way and against the limit.
+"""Measure photos per second of python -m models.tag, against tutorials and against the limit.
 
-python benchmarks/tag_speed.py [--model FILE]; on an idle machine. Photos are drawn as for the
-page's benchmark, 4000 x 3000, and 1152 x 864 cut out of such ones, JPEG of quality 90; they lie in
-memory (the page cache). For each size, the median over the repeats of
+python benchmarks/tag_speed.py [--model FILE]; on an idle machine. Photos are drawn as in
+page_latency.py, 4000 x 3000 pixels, and 1152 x 864 cut out of those; JPEG of quality 90, all in
+memory (the page cache). For each size it prints the median over the repeats of
 
-- the tutorials' way: benchmarks/tutorial_way.py, without its start;
-- the command: the time of a long run less that of a short one, so without its start and end;
+- the tutorials' way: benchmarks/tutorial_way.py, without its start-up time;
+- the command: the time of a long run minus that of a short one, so without start-up and end;
 - the limit: cores divided by the CPU seconds of decoding and one pass of the network, measured in
   one process with one thread while nothing else runs.
 """
@@ -28,6 +28,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywhere
 
 from benchmarks.page_latency import draw_photo
+from models.model_file.torchscript import inference
 from models.photos import read_photo
 from models.predictor import Predictor
 from models.sources.served_model import find_model
@@ -37,7 +38,7 @@ ROOT = Path(__file__).parents[1]
 SIZES = {"12 megapixels": (4000, 3000), "1 megapixel": (1152, 864)}
 GOALS = {"12 megapixels": 4.0, "1 megapixel": 2.0}
 LIMIT_GOAL = 0.85
-SHORT = 16
+SHORT = 16  # photos of the short run
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,15 @@ class SpeedConfig:
     """Time the tag command."""
 
     model: Path | None = None
-    """A model file or a run folder; none: the bundled model."""
+    """A model file or a run folder; default: the bundled model."""
     photos: int = 400
-    """Of the command's long run; a fifth of them for the tutorials' way and the limit."""
+    """Photos of the command's long run; the tutorials' way and the limit get a fifth of them."""
     drawn: int = 20
-    """Different photos among them; the others are the same files under other names."""
+    """How many of them are drawn; the others are links to these."""
     repeats: int = 3
-    """Of each measurement, one after the other."""
+    """Repeats of each measurement, one after the other."""
     seed: int = 0
-    """Of the first photo's noise; the next has the next."""
+    """Seed of the first photo's noise; each next photo takes the next seed."""
 
 
 def draw_folder(folder: Path, size: tuple[int, int], config: SpeedConfig) -> None:
@@ -71,7 +72,7 @@ def draw_folder(folder: Path, size: tuple[int, int], config: SpeedConfig) -> Non
 
 
 def tutorial_rate(folder: Path, model: Path) -> float:
-    """Photos a second of the tutorials' way, with torch's default threads."""
+    """Return photos per second of the tutorials' way, with torch's default threads."""
     command = [sys.executable, "-W", "ignore", ROOT / "benchmarks" / "tutorial_way.py"]
     output = subprocess.run(
         [*command, "--photos", folder, "--model", model], check=True, capture_output=True, text=True
@@ -80,7 +81,7 @@ def tutorial_rate(folder: Path, model: Path) -> float:
 
 
 def command_seconds(folder: Path, model: Path) -> float:
-    """Wall time of the whole command."""
+    """Return the wall time of the command, from start to end."""
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "models.tag", folder, "--out", f"{out}/tags.csv"]
         started = time.perf_counter()
@@ -89,13 +90,13 @@ def command_seconds(folder: Path, model: Path) -> float:
 
 
 def cpu_seconds(predictor: Predictor, paths: list[Path]) -> tuple[float, float]:
-    """CPU seconds a photo: of decoding, and of the pass that gives labels, score and evidence."""
+    """Return CPU seconds per photo: of decoding, and of one pass of the network."""
     spent = [0.0, 0.0]
     for path in paths:
         before = time.process_time()
         image = torch.tensor(read_photo(path, predictor.side_px)).permute(2, 0, 1)
         decoded = time.process_time()
-        with torch.inference_mode(), torch.jit.optimized_execution(False):
+        with inference():
             predictor.module.answer(image, 5)
         spent[0] += decoded - before
         spent[1] += time.process_time() - decoded
@@ -103,7 +104,7 @@ def cpu_seconds(predictor: Predictor, paths: list[Path]) -> tuple[float, float]:
 
 
 def measure(name: str, folder: Path, config: SpeedConfig) -> None:
-    """Measure one size of photos, and print."""
+    """Measure one size of photos and print the figures."""
     draw_folder(folder / "long", SIZES[name], config)
     for part, count in (("fifth", config.photos // 5), ("short", SHORT)):
         (folder / part).mkdir()
@@ -112,7 +113,7 @@ def measure(name: str, folder: Path, config: SpeedConfig) -> None:
     model = find_model(config.model)
     predictor = Predictor.load(model)
     paths = sorted((folder / "fifth").iterdir())
-    cpu_seconds(predictor, paths[:5])
+    cpu_seconds(predictor, paths[:5])  # a warm-up
     tutorial, starts, rates, decoding, passing = [], [], [], [], []
     for _ in tqdm(range(config.repeats), name, leave=False):
         tutorial.append(tutorial_rate(folder / "fifth", model))
@@ -137,7 +138,7 @@ def measure(name: str, folder: Path, config: SpeedConfig) -> None:
 
 
 def shown(values: list[float]) -> str:
-    """All repeats."""
+    """Write the values of all repeats."""
     return " ".join(f"{value:.2f}" for value in values)
 
 

@@ -1,8 +1,8 @@
-"""Tag photos the way tutorials do: what benchmarks/tag_speed.py compares with.
+"""Tag photos the way tutorials do, for comparison in benchmarks/tag_speed.py.
 
-python benchmarks/tutorial_way.py --photos FOLDER [--model FILE]: PIL decodes each photo whole and
-resizes it with its own default filter, torch computes with its default threads, one photo after
-the other. Prints the five best of each, then photos a second without the start.
+python benchmarks/tutorial_way.py --photos FOLDER [--model FILE]: PIL decodes each photo at full
+size and resizes it with its default filter; torch uses its default threads, one photo after the
+other. Prints the five best of each, then photos per second without the start-up time.
 """
 
 import sys
@@ -27,11 +27,11 @@ class TutorialConfig:
     photos: Path
     """Folder of JPEG files."""
     model: Path | None = None
-    """A model file or a run folder; none: the bundled model."""
+    """A model file or a run folder; default: the bundled model."""
 
 
 def main(config: TutorialConfig) -> None:
-    """Print the five best of each photo."""
+    """Print the five best matches of each photo, and the speed."""
     model = torch.jit.load(find_model(config.model))
     to_tensor = PILToTensor()
     paths = sorted(config.photos.glob("*.jpg"))

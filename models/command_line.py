@@ -1,7 +1,7 @@
 """Turn a command line into settings, before anything heavy is imported.
 
-Settings are a dataclass: a field is a flag, the text below it is its help. A class attribute GROUPS
-(title -> names of fields) shows the flags in groups.
+Settings are a dataclass: each field is a flag, and the text below it is the flag's help. A class
+attribute GROUPS (title -> names of fields) shows the flags in groups.
 """
 
 import ast
@@ -11,7 +11,7 @@ import inspect
 import sys
 import textwrap
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -31,22 +31,17 @@ def parse_flags(
         settings: A dataclass; its docstring opens the help.
         prog: What the user types, such as "python -m models.tag".
         examples: Command lines shown at the end of the help.
-        args: Without the program's name; none: those of this process.
+        args: Arguments without the program's name; None: those of this process.
 
     Raises:
-        SystemExit: After the help (status 0), or where a flag is unknown or has a wrong value
-            (status 2, the reason on the standard error).
+        SystemExit: After the help (status 0), or if a flag is unknown or has a wrong value (status
+            2, the reason on standard error).
     """
     args = list(sys.argv[1:] if args is None else args)
     _refuse_unknown_flags(settings, prog, args)
-    groups = getattr(settings, "GROUPS", None)
+    shown = in_groups(settings) if hasattr(settings, "GROUPS") else settings
     try:
-        if groups is None:
-            return tyro.cli(settings, prog=prog, args=args)
-        view = _in_groups(settings, groups)
-        parsed = tyro.cli(view, prog=prog, description=inspect.getdoc(settings), args=args)
-        parts = [getattr(parsed, part.name) for part in dataclasses.fields(parsed)]
-        return settings(**{key: value for part in parts for key, value in vars(part).items()})
+        return tyro.cli(shown, prog=prog, args=args)
     except ValueError as error:  # from the settings' own check
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
@@ -65,10 +60,14 @@ def nearest_flag(flag: str, flags: Sequence[str]) -> str | None:
     """Return the flag that was probably meant, such as --learning-rate for --lr.
 
     Args:
-        flag: As typed, with its dashes and no value.
+        flag: As typed, with its dashes and without a value.
         flags: Those that exist.
+
+    Returns:
+        None if no flag resembles it.
     """
     word = flag.strip("-").replace("_", "-").lower()
+    # Initials and whole words first: in spelling, --lr is too far from --learning-rate.
     for known in flags:
         parts = known.strip("-").split("-")
         if word == "".join(part[0] for part in parts) or (len(word) > 2 and word in parts):
@@ -79,6 +78,7 @@ def nearest_flag(flag: str, flags: Sequence[str]) -> str | None:
 
 
 def _refuse_unknown_flags(settings: type, prog: str, args: Sequence[str]) -> None:
+    """Answer before tyro does, whose message has many lines and no nearest flag."""
     flags = ["--help", *_flags(settings)]
     for arg in args:
         if arg == "--":
@@ -93,7 +93,7 @@ def _refuse_unknown_flags(settings: type, prog: str, args: Sequence[str]) -> Non
 
 
 def _flags(settings: type) -> Iterator[str]:
-    """Every flag of a dataclass, and of those that a subcommand could choose."""
+    """Yield every flag of a dataclass, and of those that a subcommand could choose."""
     for name, hint in typing.get_type_hints(settings).items():
         inner = [each for each in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(each)]
         for each in inner:
@@ -104,16 +104,30 @@ def _flags(settings: type) -> Iterator[str]:
                 yield f"--no-{name.replace('_', '-')}"
 
 
-def _in_groups(settings: type, groups: Mapping[str, Sequence[str]]) -> type:
-    """A dataclass with one inner dataclass a group, which tyro shows in a box of its own."""
+def in_groups(settings: type[Settings]) -> Callable[..., Settings]:
+    """Return a constructor of settings whose flags tyro shows in one box per group.
+
+    parse_flags uses it where it finds GROUPS; a subcommand names it itself, as in
+    tyro.conf.subcommand(constructor=in_groups(Settings)).
+
+    Args:
+        settings: A dataclass with GROUPS.
+
+    Raises:
+        TypeError: GROUPS leaves a field out, or names one that is none or is named already.
+    """
+    groups: Mapping[str, Sequence[str]] = settings.GROUPS
     hints, texts = typing.get_type_hints(settings, include_extras=True), _field_texts(settings)
     fields = {field.name: field for field in dataclasses.fields(settings)}
-    if missing := set(fields) ^ {name for names in groups.values() for name in names}:
-        raise TypeError(f"GROUPS of {settings.__name__} and its fields differ: {sorted(missing)}")
-    parts = []
+    named = [name for names in groups.values() for name in names]
+    if sorted(named) != sorted(fields):
+        wrong = sorted(set(fields) ^ set(named)) or sorted({n for n in named if named.count(n) > 1})
+        raise TypeError(f"GROUPS of {settings.__name__} and its fields differ: {wrong}")
+    parameters = []
     for number, (title, names) in enumerate(groups.items()):
         inner: list[Any] = []
         for name in names:
+            # No prefix: the flag stays --lr, not --group0.lr.
             flag = tyro.conf.arg(help=texts.get(name, ""), prefix_name=False)
             field = fields[name]
             default = (
@@ -123,13 +137,28 @@ def _in_groups(settings: type, groups: Mapping[str, Sequence[str]]) -> type:
             )
             inner.append((name, Annotated[hints[name], flag], default))
         part = dataclasses.make_dataclass(f"Group{number}", inner)
-        shown = Annotated[part, tyro.conf.arg(name=title)]
-        parts.append((f"group{number}", shown, dataclasses.field(default_factory=part)))
-    return dataclasses.make_dataclass(settings.__name__, parts)
+        shown = Annotated[part, tyro.conf.arg(name=title, prefix_name=False)]
+        # Without a default of its own: those of the flags are then read at the time of parsing.
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(f"group{number}", kind, annotation=shown))
+
+    def construct(**parts: Any) -> Settings:
+        return settings(
+            **{key: value for part in parts.values() for key, value in vars(part).items()}
+        )
+
+    # tyro reads these as it would read a function written out by hand.
+    construct.__signature__ = inspect.Signature(parameters)
+    construct.__annotations__ = {each.name: each.annotation for each in parameters}
+    construct.__doc__ = inspect.getdoc(settings)
+    return construct
 
 
 def _field_texts(settings: type) -> dict[str, str]:
-    """The text below each field; a subclass's goes before its base's."""
+    """Return the text below each field; a subclass's replaces its base's.
+
+    Only the source has these texts: Python keeps no docstrings of fields.
+    """
     texts: dict[str, str] = {}
     for owner in reversed(settings.__mro__):
         if not dataclasses.is_dataclass(owner):
@@ -138,5 +167,5 @@ def _field_texts(settings: type) -> dict[str, str]:
         for field, text in zip(body.body, body.body[1:], strict=False):
             is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
             if isinstance(field, ast.AnnAssign) and is_text:
-                texts[field.target.id] = inspect.cleandoc(text.value.value)
+                texts[field.target.id] = " ".join(text.value.value.split())  # tyro wraps it
     return texts

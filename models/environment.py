@@ -1,4 +1,4 @@
-"""What the environment decides: cache folder, W&B key and project."""
+"""What the environment decides: cache folder; W&B's project, key and mode."""
 
 import os
 from pathlib import Path
@@ -30,3 +30,17 @@ def has_wandb_key() -> bool:
         return wbauth.read_netrc_auth(host=wandb.setup().settings.base_url) is not None
     except wandb.errors.Error:
         return False
+
+
+def resolve_mode(asked: str | None) -> str:
+    """Return W&B's mode: the flag, else WANDB_MODE, else online if there is a key, else offline.
+
+    Raises:
+        ValueError: The mode is unknown, or online without a key (W&B would prompt for one).
+    """
+    mode = asked or os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
+    if mode not in ("online", "offline", "disabled"):
+        raise ValueError(f"WANDB_MODE is {mode!r}; it must be online, offline or disabled")
+    if mode == "online" and not has_wandb_key():
+        raise ValueError("W&B is to be online but has no key: run wandb login, or --wandb offline")
+    return mode

@@ -14,12 +14,12 @@ import tyro
 from tqdm import tqdm
 
 from models.metadata.exiftool import ExiftoolError, check_exiftool
-from models.tagging.photo_list import NamedNothing, check_names, find_photos
+from models.tagging.photo_list import PhotosNotFound, check_names, find_photos
 from models.tagging.table import TableError, check_format, one_line
 from models.tagging.workers import WorkerError, cores, tag_photos, warm_up
 
 if TYPE_CHECKING:
-    from models.tagging.resumable_table import WorkFile
+    from models.tagging.resumable_table import ResumableTable
     from models.tagging.tagger import Tagger
 
 ERRORS_SHOWN = 5
@@ -69,7 +69,7 @@ def check_config(config: TagConfig) -> None:
     """Refuse what would fail after hours.
 
     Raises:
-        UsageError: And TableError, NamedNothing, ExiftoolError: in one line what to change.
+        UsageError: And TableError, PhotosNotFound, ExiftoolError: in one line what to change.
     """
     if config.undo is not None:
         if config.photos or config.out:
@@ -106,7 +106,7 @@ def tag(config: TagConfig) -> int:
     """
     from models.predictor import ModelFileError
     from models.sources.served_model import ModelSource
-    from models.tagging.resumable_table import WorkFile
+    from models.tagging.resumable_table import ResumableTable
     from models.tagging.tagger import Tagger
 
     try:
@@ -114,7 +114,7 @@ def tag(config: TagConfig) -> int:
     except ModelFileError as error:
         raise UsageError(str(error)) from error
     tagger = Tagger(served.predictor, served.origin and served.origin.version)
-    with WorkFile(config.out, tagger.predictor.digest) as work:
+    with ResumableTable(config.out, tagger.predictor.digest) as work:
         _tag_photos(config, tagger, work)
         counts, errors = work.counts(), work.errors(ERRORS_SHOWN)
         if counts.photos == 0:
@@ -140,7 +140,7 @@ def tag(config: TagConfig) -> int:
     return 0 if counts.read else 1
 
 
-def _tag_photos(config: TagConfig, tagger: "Tagger", work: "WorkFile") -> None:
+def _tag_photos(config: TagConfig, tagger: "Tagger", work: "ResumableTable") -> None:
     """Add the rows that are missing; photos that have one already count as done."""
     with tqdm(desc="tagging", unit="photo", smoothing=0.05) as bar:
 
@@ -165,7 +165,7 @@ def _tag_photos(config: TagConfig, tagger: "Tagger", work: "WorkFile") -> None:
 
 def _count(names: Iterable[str], bar: tqdm) -> None:
     """Tell a progress bar how many photos there are, while they are being tagged."""
-    with contextlib.suppress(OSError, NamedNothing):  # as the other search will say
+    with contextlib.suppress(OSError, PhotosNotFound):  # as the other search will say
         bar.total = sum(1 for _ in find_photos(names))
         bar.refresh()
 
@@ -182,7 +182,7 @@ def main(config: TagConfig) -> int:
         if config.ray is None:
             warm_up()
         return tag(config)
-    except (UsageError, NamedNothing, TableError, ExiftoolError) as error:
+    except (UsageError, PhotosNotFound, TableError, ExiftoolError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (WorkerError, OSError, sqlite3.Error) as error:

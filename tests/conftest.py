@@ -1,6 +1,9 @@
 """What all tests share: drawn photos, no network, no cache of the user's."""
 
+import multiprocessing.process
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,17 +22,52 @@ for _variable in ("WANDB_API_KEY", "WANDB_BASE_URL", "LANDMARKS_ARTIFACT"):
     os.environ.pop(_variable, None)
 
 
+# Fixtures that train a network or start a process, and the marker of the tests that use them.
+COSTLY_FIXTURES = {
+    "finished_run": "training",
+    "finished_scratch": "training",
+    "page": "process",
+    "fake_wandb": "process",
+}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data", type=Path, help="folder of real photos, for slow tests")
     parser.addoption("--wandb-project", help="ENTITY/PROJECT of a real account, for one test")
+    parser.addoption(
+        "--quick", action="store_true", help="leave out tests with a browser, training or process"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs an account, unless one is named."""
-    if not config.getoption("--wandb-project"):
-        left_out = [item for item in items if item.get_closest_marker("account")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    """Leave out what needs an account, unless one is named, and what is not quick, if asked."""
+    unwanted = set() if config.getoption("--wandb-project") else {"account"}
+    if config.getoption("--quick"):
+        unwanted |= {"browser", *COSTLY_FIXTURES.values()}
+    left_out = []
+    for item in items:
+        for fixture, marker in COSTLY_FIXTURES.items():
+            if fixture in item.fixturenames:
+                item.add_marker(marker)
+        if any(item.get_closest_marker(marker) for marker in unwanted):
+            left_out.append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(autouse=True)
+def quick_is_quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --quick, fail a test that starts a process or a training and has no marker saying so."""
+    if not request.config.getoption("--quick"):
+        return
+
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("mark this test (process or training): make quick runs neither")
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", refuse)
+    if trainer := sys.modules.get("train.engine.trainer"):
+        monkeypatch.setattr(trainer.Trainer, "fit", refuse)
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +98,7 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from torch import nn
 
     from models.model_file.preprocess import Preprocess
-    from models.predictor import save_model
+    from models.model_file.torchscript import save_model
     from tests.support.tiny_network import TinyNetwork
 
     torch.manual_seed(0)
@@ -107,9 +145,9 @@ def nothing_left_running() -> Iterator[None]:
     kill_started()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def page(toy_model: Path) -> Iterator[Page]:
-    """The page on the toy model, shared by a test module; must end without a traceback."""
+    """The page on the toy model, shared by all tests; must end without a traceback."""
     running = Page("--model", toy_model, "--port", 7900)
     yield running
     output = running.stop()

@@ -1,4 +1,4 @@
-"""Trained models side by side: python -m train.compare runs/A runs/B.
+"""Compare trained models side by side: python -m train.compare runs/A runs/B.
 
 The model files are scored and timed as they are served. Test photos are never opened.
 """
@@ -7,30 +7,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 import tyro
 
+from models.command_line import parse_flags
 from models.files import write_text
-from train.comparison.advice import advise, find_mismatch
-from train.comparison.compared_model import Contender, format_table, write_table
-from train.comparison.finished_runs import (
-    Opened,
-    describe_network,
-    open_models,
-    read_figures,
-    read_training,
-)
-from train.comparison.pareto import draw_fronts
-from train.comparison.serving_cost import (
-    BATCH_SIZE,
-    CALLS,
-    PHOTO_PX,
-    ROUNDS,
-    EnergyMeter,
-    measure_size,
-    measure_speed,
-    name_cpu,
+from train.comparison.inputs import find_models
+
+if TYPE_CHECKING:
+    from train.comparison.compared_model import ComparedModel
+    from train.comparison.finished_runs import LoadedRun
+    from train.comparison.serving_cost import EnergyMeter
+
+EXAMPLES = (
+    "python -m train.compare runs/A runs/B",
+    "python -m train.compare runs/* models/bundled/landmarks.pt --out runs/comparison",
 )
 
 
@@ -44,78 +36,101 @@ class CompareConfig:
     """Where table.csv, comparison.md and comparison.png go."""
 
 
-def build_contenders(models: Sequence[Opened], meter: EnergyMeter) -> list[Contender]:
-    """Measure all that is to be known of each model."""
-    figures = read_figures(models)
-    speeds = measure_speed([model.predictor for model in models], meter)
-    contenders = []
-    for model, scored, speed in zip(models, figures, speeds, strict=True):
-        network, pretrained = describe_network(model.predictor.manifest)
-        contenders.append(Contender(
-            name=model.name, network=network, pretrained=pretrained, split=model.fingerprint,
-            size=measure_size(model.predictor), speed=speed, **scored, **read_training(model),
-        ))  # fmt: skip
-    return contenders
+def measure_models(runs: Sequence["LoadedRun"], meter: "EnergyMeter") -> list["ComparedModel"]:
+    """Measure everything that is to be known of each model."""
+    from train.comparison.compared_model import ComparedModel
+    from train.comparison.finished_runs import describe_network, read_figures, read_training
+    from train.comparison.serving_cost import measure_size, measure_speed
+
+    figures = read_figures(runs)
+    speeds = measure_speed([run.predictor for run in runs], meter)
+    models = []
+    for run, scored, speed in zip(runs, figures, speeds, strict=True):
+        network, pretrained = describe_network(run.predictor.manifest)
+        model = ComparedModel(
+            name=run.name,
+            network=network,
+            pretrained=pretrained,
+            split=run.fingerprint,
+            size=measure_size(run.predictor),
+            speed=speed,
+            **scored,
+            **read_training(run),
+        )
+        models.append(model)
+    return models
 
 
-def describe_method(contenders: Sequence[Contender], meter: EnergyMeter) -> str:
-    """How the figures came about, for below the table."""
-    lone = [each.name for each in contenders if each.correct is None]
+def describe_method(models: Sequence["ComparedModel"], meter: "EnergyMeter") -> str:
+    """Say how the figures came about, for below the table."""
+    import torch
+
+    from train.comparison.serving_cost import BATCH_SIZE, CALLS, PHOTO_PX, ROUNDS, name_cpu
+
+    unscored = [each.name for each in models if each.correct is None]
     height, width = PHOTO_PX
     texts = [
         "Made by `python -m train.compare`. Accuracy: the model files on the validation photos, "
         "test photos unopened; interval: bootstrap; ECE: 15 bins.",
-        f"As recorded at export, since the photos are not there: {', '.join(lone)}."
-        if lone
+        f"As recorded at export, since the photos are not there: {', '.join(unscored)}."
+        if unscored
         else "",
         f"Times: {name_cpu()}, torch {torch.__version__}, fp32; decoded photos of {width} x "
         f"{height} px, resize included, {ROUNDS * CALLS} calls; {ROUNDS} batches of {BATCH_SIZE} "
         "photos of the side that the network sees; the models in turn.",
-        "MACs: of the network alone, one photo.",
+        "MACs: of the network only, for one photo.",
         "Training: as each run recorded it on its machine, without validation.",
-        "Energy: CPU packages, one photo at a time, all else on the machine included."
+        "Energy: CPU packages, one photo at a time, everything else on the machine included."
         if meter.packages
         else "Energy: not readable here (no powercap counters).",
     ]
     return " ".join(filter(None, texts))
 
 
-def plot_fronts(contenders: Sequence[Contender], path: Path) -> str:
-    """Draw accuracy against each cost; returns the sentence that names the fronts."""
+def plot_fronts(models: Sequence["ComparedModel"], path: Path) -> str:
+    """Draw accuracy against each cost; return the sentence that names the fronts."""
+    from train.comparison.pareto import draw_fronts
+
     costs = {
-        "one photo on the CPU (ms)": [each.speed.latency_ms for each in contenders],
-        "model file (MB)": [each.size.file_bytes / 1e6 for each in contenders],
-        "training (minutes)": [each.minutes for each in contenders],
+        "one photo on the CPU (ms)": [each.speed.latency_ms for each in models],
+        "model file (MB)": [each.size.file_bytes / 1e6 for each in models],
+        "training (minutes)": [each.minutes for each in models],
     }
     costs = {label: values for label, values in costs.items() if any(values)}
-    names = [each.name for each in contenders]
-    intervals = [each.interval for each in contenders]
-    figure, fronts = draw_fronts(names, [each.top1 for each in contenders], intervals, costs)
+    names = [each.name for each in models]
+    intervals = [each.interval for each in models]
+    figure, fronts = draw_fronts(names, [each.top1 for each in models], intervals, costs)
     figure.savefig(path, dpi=110)
     shown = "; ".join(f"{label}: {', '.join(front)}" for label, front in fronts.items())
     return f"Pareto front, the cheapest first, by {shown}."
 
 
 def compare(config: CompareConfig) -> str:
-    """Measure, and write everything to config.out; returns the Markdown text.
+    """Measure, write everything to config.out, and return the Markdown text.
 
     Raises:
         DataError: Runs that cannot be compared.
         ModelFileError: A model file that is missing or damaged.
     """
-    models, meter = open_models(config.runs), EnergyMeter.find()
-    contenders = build_contenders(models, meter)
+    find_models(config.runs)  # mistyped paths are told before the seconds that torch takes
+    from train.comparison.advice import advise, find_mismatch
+    from train.comparison.compared_model import format_table, write_table
+    from train.comparison.finished_runs import load_runs
+    from train.comparison.serving_cost import EnergyMeter
+
+    runs, meter = load_runs(config.runs), EnergyMeter.find()
+    models = measure_models(runs, meter)
     config.out.mkdir(parents=True, exist_ok=True)
     picture = config.out / "comparison.png"
-    write_table(contenders, config.out / "table.csv")
-    parts = [format_table(contenders), describe_method(contenders, meter)]
-    if mismatch := find_mismatch(contenders):
-        picture.unlink(missing_ok=True)  # of an earlier comparison
+    write_table(models, config.out / "table.csv")
+    parts = [format_table(models), describe_method(models, meter)]
+    if mismatch := find_mismatch(models):
+        picture.unlink(missing_ok=True)  # of an earlier comparison, whose models differ
         print(f"warning: {mismatch}", file=sys.stderr)
         parts.append(f"**Warning:** {mismatch}.")
     else:
-        fronts = plot_fronts(contenders, picture)
-        parts += [f"![Validation top-1 against cost]({picture.name})", fronts, advise(contenders)]
+        fronts = plot_fronts(models, picture)
+        parts += [f"![Validation top-1 against cost]({picture.name})", fronts, advise(models)]
     text = "\n\n".join(parts) + "\n"
     write_text(config.out / "comparison.md", text)
     return text
@@ -133,4 +148,4 @@ def main(config: CompareConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(CompareConfig, prog="python -m train.compare")))
+    sys.exit(main(parse_flags(CompareConfig, prog="python -m train.compare", examples=EXAMPLES)))

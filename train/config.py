@@ -1,122 +1,165 @@
-"""Settings of a training: command line flags, W&B config and checkpoint record in one."""
+"""Settings of a training: command line flags, W&B config and checkpoint record in one.
+
+All three commands share RunConfig; TrainConfig adds what a training with labels needs. Nothing here
+imports torch: a help text or a wrong flag is answered at once.
+"""
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from models.environment import default_cache, has_wandb_key
+from models.environment import default_cache
 
-SIZE_STEP = 16
-"""Pixels by which crops grow."""
+SIZE_STEP = 16  # pixels by which growing crops grow
 
 
 def default_data() -> Path:
-    """The channel of a SageMaker job, else LANDMARKS_DATA, else data/landmark_images."""
+    """Return the channel of a SageMaker job, else LANDMARKS_DATA, else data/landmark_images."""
     named = os.environ.get("SM_CHANNEL_TRAINING") or os.environ.get("LANDMARKS_DATA")
     return Path(named or "data/landmark_images")
 
 
-def resolve_mode(asked: str | None) -> str:
-    """online, offline or disabled: the flag, else WANDB_MODE, else online where a key is.
-
-    Raises:
-        ValueError: An unknown mode, or online without a key (W&B would prompt for one).
-    """
-    mode = asked or os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
-    if mode not in ("online", "offline", "disabled"):
-        raise ValueError(f"WANDB_MODE is {mode!r}; it must be online, offline or disabled")
-    if mode == "online" and not has_wandb_key():
-        raise ValueError("W&B is to be online but has no key: run wandb login, or --wandb offline")
-    return mode
-
-
 @dataclass(frozen=True)
-class TrainConfig:
-    """What every training has; each command adds its network's own settings."""
+class RunConfig:
+    """The settings that every training has, with or without labels."""
 
-    command: ClassVar[str]
-    """The module that the user types."""
+    command: ClassVar[str]  # the module that the user types
+    GROUPS: ClassVar[Mapping[str, tuple[str, ...]]]  # title -> fields, for the help text
 
     data: Path = field(default_factory=default_data)
     """Folder with train/ (and test/, never opened) of class folders, or of class folders; a folder
     of train.prepare (splits.json); or a .csv file with the columns path, label and split."""
-    outside: Path | None = None
-    """Folder of photos of none of the landmarks: every other one teaches the model file to say "not
-    a known landmark"; the rest is left for train.evaluate --outside."""
     epochs: int = 12
     """Passes over the training photos, all phases together."""
     image_size: int = 224
-    """Side in pixels of the training crops."""
-    eval_image_size: int | None = None
-    """Side in pixels for validation and the model file; none: about a sixth above image_size, since
-    random crops enlarge objects (FixRes, Touvron et al. 2019)."""
-    resize_mode: Literal["crop", "pad"] = "crop"
-    """At validation and in the model file: centre crop, or the whole photo on black."""
+    """Side of the training crops, in pixels."""
     batch_size: int = 64
     """Photos per step, over all processes together."""
+    learning_rate: float = 1e-3
+    """Peak learning rate; both optimizers use the same scale (Liu et al. 2025)."""
+    flip: bool = True
+    """Mirror half of the training photos; use --no-flip where left and right differ."""
+    val_fraction: float = 0.1
+    """Fraction of each class's training photos that is held out for validation."""
+    split_seed: int = 0
+    """Seed of the validation split, independent of --seed."""
+    seed: int = 0
+    """Seed of the weights, the order of the photos and every random change to them."""
+    limit: int | None = None
+    """Use at most this many photos per class (for quick experiments)."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Autocast precision; auto: bf16 where the hardware has it, fp16 on other GPUs, else fp32."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps, ..."""
+    workers: int = 1
+    """Processes that prepare photos; with 0 the training process does it."""
+    cache_dir: Path = field(default_factory=default_cache)
+    """Where decoded photos are kept between runs (LANDMARKS_CACHE)."""
+    run_dir: Path | None = None
+    """Folder of this run; default: runs/<time>-<network>-s<seed>."""
+    resume: Path | None = None
+    """Resume the run in this folder, with its own settings."""
+    wandb: Literal["online", "offline", "disabled"] | None = None
+    """Weights & Biases; default: WANDB_MODE, else online if there is a key, else offline."""
+    entity: str | None = None
+    """W&B user or team; default: WANDB_ENTITY, else the owner of the key."""
+    project: str | None = None
+    """W&B project; default: WANDB_PROJECT, else landmarks."""
+
+    def __post_init__(self) -> None:
+        """Reject settings that cannot work, before anything is written."""
+        for message, holds in self._rules().items():
+            if not holds:
+                raise ValueError(message)
+
+    def _rules(self) -> dict[str, bool]:
+        return {
+            "epochs must be at least 1": self.epochs >= 1,
+            "image-size must be at least 32": self.image_size >= 32,
+            "batch-size must be at least 2": self.batch_size >= 2,
+            "learning-rate must be above 0": self.learning_rate > 0,
+            "val-fraction must lie in (0, 0.5]": 0 < self.val_fraction <= 0.5,
+            "workers must be at least 0": self.workers >= 0,
+            "limit must be at least 2": self.limit is None or self.limit >= 2,
+            "seeds must be at least 0": min(self.seed, self.split_seed) >= 0,
+        }
+
+    @property
+    def eval_side_px(self) -> int:
+        """Side of the square that a photo is reduced to, for validation and in the cache."""
+        # A sixth above the crops, which enlarge what they show (FixRes, Touvron et al. 2019).
+        return max(32, round(self.image_size * 7 / 6 / 32) * 32)
+
+    def crop_px(self, epoch: int) -> int:
+        """Return the side of the training crops in an epoch, counted from 0."""
+        return self.image_size
+
+    @property
+    def network_name(self) -> str:
+        """The network's part of the run's name."""
+        return self.command.removeprefix("train.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the command and all fields as JSON-ready values."""
+        fields = {"command": self.command} | dataclasses.asdict(self)
+        return {key: str(each) if isinstance(each, Path) else each for key, each in fields.items()}
+
+
+PHOTOS = ("data", "val_fraction", "split_seed", "limit")
+LABELLED_PHOTOS = (*PHOTOS, "label_fraction", "balanced", "outside")
+OPTIMISER = ("optimizer", "learning_rate", "weight_decay", "warmup_epochs", "schedule", "clip_norm")
+HARDWARE = ("device", "precision", "workers", "cache_dir")
+RUN_FOLDER = ("run_dir", "resume", "seed")
+WANDB = ("wandb", "entity", "project")
+PATHS = {"data", "outside", "weights", "init_from", "cache_dir", "run_dir", "resume"}
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """The settings of a training with labels; each command adds those of its network."""
+
+    outside: Path | None = None
+    """Folder of photos that show none of the landmarks. Every other one teaches the model file to
+    say "not a known landmark"; the rest is for train.evaluate --outside."""
+    eval_image_size: int | None = None
+    """Side of the photos at validation and in the model file, in pixels; default: about a sixth
+    above --image-size, since random crops enlarge objects."""
+    resize_mode: Literal["crop", "pad"] = "crop"
+    """At validation and in the model file: crop to the centre, or pad the full photo with black."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """AdamW, or Muon for matrices and convolutions with AdamW for the rest (Jordan 2024)."""
-    learning_rate: float = 1e-3
-    """Peak, at the head; of the same scale for both optimizers (Liu et al. 2025)."""
     weight_decay: float = 0.05
-    """Decoupled; none on biases and norms."""
+    """Decoupled weight decay; biases and norms have none."""
     warmup_epochs: float = 0.5
-    """Linear warm-up at the start of each phase."""
+    """Length of the linear warm-up at the start of each phase."""
     schedule: Literal["cosine", "linear"] = "cosine"
     """How the learning rate falls to zero after the warm-up."""
     label_smoothing: float = 0.1
-    """Mass spread over the other classes, in [0, 1)."""
+    """Probability mass spread over the other classes, in [0, 1)."""
     mixup: float = 0.2
     """Beta parameter of mixup (Zhang et al. 2018); 0 turns it off."""
     cutmix: float = 1.0
     """Beta parameter of CutMix (Yun et al. 2019); 0 turns it off."""
     mix_probability: float = 0.3
-    """Fraction of the batches that mixup or CutMix changes (never while a backbone is frozen)."""
+    """Fraction of the batches that mixup or CutMix changes (none while a backbone is frozen)."""
     augment: float = 1.0
-    """Strength of colour, warp, softness and dropout, 0 to 2; 0 leaves crop and flip."""
-    flip: bool = True
-    """Mirror half of the training photos; --no-flip where left and right differ."""
+    """Strength of colour, warp, blur and dropout changes, 0 to 2; 0 leaves crop and flip."""
     drop_rate: float = 0.2
     """Dropout before the head."""
     ema_decay: float = 0.99
-    """Moving average of the weights, which is what is validated; 0 turns it off."""
+    """Decay of the moving average of the weights, which is what is validated; 0 turns it off."""
     clip_norm: float = 1.0
     """Largest gradient norm."""
     patience: int = 5
-    """Stop after so many epochs without a better validation top-1."""
-    val_fraction: float = 0.1
-    """Part of the training photos held out for validation, per class."""
-    split_seed: int = 0
-    """Seed of the validation split, independent of seed."""
-    seed: int = 0
-    """Seed of weights, order and augmentation."""
-    limit: int | None = None
-    """At most so many photos per class, for a quick try."""
+    """Stop after this many epochs without a better validation top-1."""
     label_fraction: float = 1.0
-    """Train on this part of each class's training photos, at least one; validation stays whole."""
+    """Train on this fraction of each class's training photos; validation keeps all of its own."""
     balanced: bool = False
-    """Draw each class equally often, however many photos it has; as many photos per epoch."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Autocast; auto: bf16 where the hardware has it, fp16 on other GPUs, else fp32."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps, ..."""
-    workers: int = 1
-    """Processes that augment photos; 0 augments in the training process."""
-    cache_dir: Path = field(default_factory=default_cache)
-    """Where decoded photos are kept between runs (LANDMARKS_CACHE)."""
-    run_dir: Path | None = None
-    """Folder of this run; none: runs/<time>-<network>-s<seed>."""
-    resume: Path | None = None
-    """Run folder to go on with; its own settings are used."""
-    wandb: Literal["online", "offline", "disabled"] | None = None
-    """Weights & Biases; none: WANDB_MODE, else online where a key is, else offline."""
-    entity: str | None = None
-    """W&B user or team; none: WANDB_ENTITY, else the key's own."""
-    project: str | None = None
-    """W&B project; none: WANDB_PROJECT, else landmarks."""
+    """Draw every class equally often, however many photos it has; an epoch keeps its length."""
     group: str | None = None
     """W&B group of this run."""
     tags: tuple[str, ...] = ()
@@ -124,24 +167,26 @@ class TrainConfig:
     notes: str | None = None
     """W&B notes of this run."""
     upload_photos: bool = False
-    """Put the photos themselves into the W&B data set artifact, not their hashes alone."""
+    """Upload the photos themselves to the W&B data set artifact, not only their hashes."""
     promote: bool = True
-    """At the end, let the W&B alias best move to this model if it is the best of its split."""
+    """When done, move the W&B alias best to this model if it is the best of its split."""
 
-    def __post_init__(self) -> None:
-        """Reject settings that cannot work, before anything is written."""
-        for message, holds in self.rules().items():
-            if not holds:
-                raise ValueError(message)
+    GROUPS: ClassVar = {
+        "photos": LABELLED_PHOTOS,
+        "network": (),  # each command's own; named here so that it comes second
+        "length": ("epochs", "batch_size", "patience"),
+        "image size": ("image_size", "eval_image_size", "resize_mode"),
+        "optimiser": OPTIMISER,
+        "augmentation": ("augment", "flip", "mixup", "cutmix", "mix_probability"),
+        "regularisation": ("label_smoothing", "drop_rate", "ema_decay"),
+        "run folder": RUN_FOLDER,
+        "hardware": HARDWARE,
+        "W&B": (*WANDB, "group", "tags", "notes", "upload_photos", "promote"),
+    }
 
-    def rules(self) -> dict[str, bool]:
-        """What must hold, by the message that says so."""
-        return {
-            "epochs must be at least 1": self.epochs >= 1,
-            "image-size must be at least 32": self.image_size >= 32,
+    def _rules(self) -> dict[str, bool]:
+        return super()._rules() | {
             "eval-image-size must be at least 32": (self.eval_image_size or 32) >= 32,
-            "batch-size must be at least 2": self.batch_size >= 2,
-            "learning-rate must be above 0": self.learning_rate > 0,
             "weight-decay must be at least 0": self.weight_decay >= 0,
             "label-smoothing must lie in [0, 1)": 0 <= self.label_smoothing < 1,
             "mixup and cutmix must be at least 0": min(self.mixup, self.cutmix) >= 0,
@@ -151,33 +196,13 @@ class TrainConfig:
             "ema-decay must lie in [0, 1)": 0 <= self.ema_decay < 1,
             "clip-norm must be above 0": self.clip_norm > 0,
             "patience must be at least 1": self.patience >= 1,
-            "val-fraction must lie in (0, 0.5]": 0 < self.val_fraction <= 0.5,
             "label-fraction must lie in (0, 1]": 0 < self.label_fraction <= 1,
-            "workers must be at least 0": self.workers >= 0,
-            "limit must be at least 2": self.limit is None or self.limit >= 2,
-            "seeds must be at least 0": min(self.seed, self.split_seed) >= 0,
         }
 
     @property
     def eval_side_px(self) -> int:
         """Side of the square at validation and in the model file."""
-        return self.eval_image_size or max(32, round(self.image_size * 7 / 6 / 32) * 32)
-
-    def crop_px(self, epoch: int) -> int:
-        """Side in pixels of the training crops in an epoch, counted from 0."""
-        return self.image_size
-
-    @property
-    def network_name(self) -> str:
-        """For the name of the run."""
-        return self.command.removeprefix("train.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The command and the fields, as JSON-ready values."""
-        fields = dataclasses.asdict(self)
-        return {"command": self.command} | {
-            key: str(value) if isinstance(value, Path) else value for key, value in fields.items()
-        }
+        return self.eval_image_size or super().eval_side_px
 
 
 @dataclass(frozen=True)
@@ -191,105 +216,183 @@ class TransferConfig(TrainConfig):
     pretrained: bool = True
     """Start from ImageNet weights; --no-pretrained starts from random ones."""
     weights: Path | None = None
-    """Local file with the backbone's weights, instead of the hub."""
+    """Local file with the backbone's weights, instead of the model hub."""
     head_epochs: int = 1
-    """The first epochs, with the backbone frozen (0 without pretrained weights)."""
+    """Number of first epochs that train only the head (0 without pretrained weights)."""
     layer_decay: float = 0.85
-    """Factor on the learning rate per layer below the head, in phase two."""
+    """Factor on the learning rate per layer below the head, after the head epochs."""
+
+    GROUPS: ClassVar = TrainConfig.GROUPS | {
+        "network": ("backbone", "pretrained", "weights"),
+        "length": ("epochs", "head_epochs", "batch_size", "patience"),
+        "optimiser": (*OPTIMISER, "layer_decay"),
+    }
 
     @property
     def network_name(self) -> str:
         """The backbone."""
         return self.backbone
 
-    def rules(self) -> dict[str, bool]:
-        """What must hold, by the message that says so."""
-        return super().rules() | {
+    def _rules(self) -> dict[str, bool]:
+        return super()._rules() | {
             "head-epochs must be at least 0": self.head_epochs >= 0,
             "layer-decay must lie in (0, 1]": 0 < self.layer_decay <= 1,
         }
 
 
 @dataclass(frozen=True)
-class ScratchConfig(TrainConfig):
+class ScratchNetwork:
+    """The network that train.scratch trains and train.autoencoder pretrains."""
+
+    width: int = 48
+    """Channels of the first stage; the next ones have 2, 4 and 6 times as many."""
+    depth: int = 2
+    """Residual blocks per stage."""
+    stem: Literal["conv", "deep", "patch"] = "conv"
+    """First layers: one 3x3 convolution, three of them, or patches of 4 x 4 pixels."""
+    norm: Literal["batch", "group"] = "batch"
+    """Normalise over the batch, or over groups of channels of each photo."""
+    activation: Literal["relu", "silu", "gelu"] = "relu"
+    """Activation between the layers."""
+
+
+def _network_rules(config: ScratchNetwork) -> dict[str, bool]:
+    return {
+        "width must be a multiple of 8 from 8 to 128": config.width in range(8, 129, 8),
+        "depth must lie between 1 and 8": 1 <= config.depth <= 8,
+    }
+
+
+NETWORK = tuple(field.name for field in dataclasses.fields(ScratchNetwork))
+
+
+@dataclass(frozen=True)
+class ScratchConfig(ScratchNetwork, TrainConfig):
     """Train a residual network from random weights on a folder of landmark photos."""
 
     command: ClassVar[str] = "train.scratch"
 
-    epochs: int = 60
-    """Passes over the training photos."""
     image_size: int = 128
-    """Side in pixels of the training crops at the end."""
+    """Side of the training crops at the end, in pixels."""
     start_fraction: float = 0.5
-    """Their side at the start, as a fraction of image_size: it grows over the first three quarters
-    of the epochs, since small crops teach much and cost little (Tan & Le 2021); 1: no growth."""
+    """Side of the crops at the start, as a fraction of --image-size. It grows over the first three
+    quarters of the epochs: small crops teach much and cost little (Tan & Le 2021); 1: no growth."""
     optimizer: Literal["adamw", "muon"] = "muon"
     """Muon for convolutions with AdamW for the rest (Jordan 2024), or AdamW for all."""
+    # Of these only the defaults differ; the help shows the text of TrainConfig.
+    epochs: int = 60
     learning_rate: float = 1e-2
-    """Peak; of the same scale for both optimizers (Liu et al. 2025)."""
     weight_decay: float = 0.1
-    """Decoupled; none on biases and norms."""
     warmup_epochs: float = 2.0
-    """Linear warm-up."""
     mix_probability: float = 0.5
-    """Fraction of the batches that mixup or CutMix changes."""
     patience: int = 60
-    """Stop after so many epochs without a better validation top-1."""
-    width: int = 48
-    """Channels of the first stage; the further ones have 2, 4 and 6 times as many."""
-    depth: int = 2
-    """Residual blocks per stage."""
-    stem: Literal["conv", "deep", "patch"] = "conv"
-    """One 3x3 convolution, three of them, or patches of 4 x 4 pixels."""
-    norm: Literal["batch", "group"] = "batch"
-    """Normalisation: over the batch, or over groups of channels of each photo."""
-    activation: Literal["relu", "silu", "gelu"] = "relu"
-    """Between the layers."""
     drop_path: float = 0.0
     """Stochastic depth of the last block, growing linearly from the first."""
     init_from: Path | None = None
-    """Run folder of train.autoencoder, or its encoder.pt: start from that encoder's weights."""
+    """Start from the encoder in this run folder of train.autoencoder, or in its encoder.pt."""
 
-    def rules(self) -> dict[str, bool]:
-        """What must hold, by the message that says so."""
-        return super().rules() | {
-            "width must be a multiple of 8 from 8 to 128": self.width in range(8, 129, 8),
-            "depth must lie between 1 and 8": 1 <= self.depth <= 8,
+    GROUPS: ClassVar = TrainConfig.GROUPS | {
+        "network": (*NETWORK, "init_from"),
+        "image size": ("image_size", "start_fraction", "eval_image_size", "resize_mode"),
+        "regularisation": (*TrainConfig.GROUPS["regularisation"], "drop_path"),
+    }
+
+    def _rules(self) -> dict[str, bool]:
+        return {
+            **super()._rules(),
+            **_network_rules(self),
             "drop-path must lie in [0, 1)": 0 <= self.drop_path < 1,
             "start-fraction must lie in (0, 1]": 0 < self.start_fraction <= 1,
         }
 
     def crop_px(self, epoch: int) -> int:
-        """Side of the training crops in an epoch, counted from 0."""
+        """Return the side of the training crops in an epoch, counted from 0."""
         grown = min(1.0, epoch / (0.75 * self.epochs))
         side = self.image_size * (self.start_fraction + (1 - self.start_fraction) * grown)
         return max(32, self.image_size - round((self.image_size - side) / SIZE_STEP) * SIZE_STEP)
 
 
-CONFIGS: dict[str, type[TrainConfig]] = {
-    config.command: config for config in (TransferConfig, ScratchConfig)
-}
+@dataclass(frozen=True)
+class AutoencoderConfig(ScratchNetwork, RunConfig):
+    """Pretrain the network of train.scratch on photos without labels: hide most, restore all.
+
+    Every flag that train.scratch has too means the same. Give both commands the same network and
+    the same --val-fraction, --split-seed and --limit, so that the same photos are held out.
+    """
+
+    command: ClassVar[str] = "train.autoencoder"
+    # What train.scratch offers as flags is fixed here.
+    optimizer: ClassVar[str] = ScratchConfig.optimizer
+    weight_decay: ClassVar[float] = ScratchConfig.weight_decay
+    clip_norm: ClassVar[float] = ScratchConfig.clip_norm
+    schedule: ClassVar[str] = "cosine"
+    patience: ClassVar[float] = math.inf  # the rate ends at zero, so the last weights are the best
+    augment: ClassVar[float] = 0.0  # beside crops, hiding is augmentation enough (He et al. 2022)
+    balanced: ClassVar[bool] = False
+
+    data: Path = field(default_factory=default_data)
+    """What train.scratch takes (the photos that it validates on are held out), or any folder with
+    photos at any depth. Folders named test are never opened."""
+    extra: tuple[str, ...] = ()
+    """More such folders."""
+    epochs: int = 60
+    """Passes over the photos."""
+    image_size: int = ScratchConfig.image_size
+    """Side of the crops in pixels, a multiple of 32."""
+    patch: int = 16
+    """Side of the squares that are hidden, in pixels; it must divide --image-size."""
+    mask_ratio: float = 0.6
+    """Fraction of the squares that is hidden (SparK, Tian et al. 2023)."""
+    noise: float = 0.1
+    """Standard deviation of the noise on the visible squares; black and white are 2 apart."""
+    learning_rate: float = ScratchConfig.learning_rate
+    """Peak learning rate, after a warm-up over a twentieth of the steps; then a cosine to zero.
+    Optimizer and weight decay are those of train.scratch."""
+
+    GROUPS: ClassVar = {
+        "photos": (*PHOTOS, "extra"),
+        "network": NETWORK,
+        "length": ("epochs", "batch_size", "learning_rate"),
+        "hiding": ("image_size", "patch", "mask_ratio", "noise", "flip"),
+        "run folder": RUN_FOLDER,
+        "hardware": HARDWARE,
+        "W&B": WANDB,
+    }
+
+    def _rules(self) -> dict[str, bool]:
+        side, patch = self.image_size, self.patch
+        return {
+            "image-size must be a multiple of 32": side > 0 and side % 32 == 0,
+            "patch must divide image-size into parts": 0 < patch < side and side % patch == 0,
+            "mask-ratio must lie in (0, 1)": 0 < self.mask_ratio < 1,
+            "noise must be at least 0": self.noise >= 0,
+            **super()._rules(),
+            **_network_rules(self),
+        }
 
 
-def config_from_dict(values: dict[str, Any], kinds: Mapping[str, type] = CONFIGS) -> TrainConfig:
-    """The reverse of to_dict.
+CONFIGS = {each.command: each for each in (TransferConfig, ScratchConfig)}
+"""The trainings with labels, by command: what a sweep may search and what becomes a model file."""
+
+
+def config_from_dict(values: dict[str, Any]) -> RunConfig:
+    """Return the settings that to_dict gave, of any training command.
 
     Args:
-        values: What to_dict gave.
-        kinds: Settings by their command.
+        values: The content of a run folder's config.json, also one of an earlier version.
 
     Raises:
-        ValueError: If another version of this project wrote it.
+        ValueError: A setting or the command is unknown to this version of the project.
     """
     values = dict(values)
+    kinds = CONFIGS | {AutoencoderConfig.command: AutoencoderConfig}
     kind = kinds.get(values.pop("command", ""))
-    fields = {field.name: field for field in dataclasses.fields(kind)} if kind else {}
-    if kind is None or (unknown := set(values) - set(fields)):
+    unknown = set(values) - {field.name for field in dataclasses.fields(kind)} if kind else ()
+    if kind is None or unknown:
         reason = f"unknown setting {min(unknown)}" if kind else "no such training command"
         raise ValueError(f"these settings are of another version of this project: {reason}")
-    paths = {"data", "outside", "weights", "init_from", "cache_dir", "run_dir", "resume"}
     for key, value in values.items():
-        if value is not None and key in paths:
+        if value is not None and key in PATHS:
             values[key] = Path(value)
         elif isinstance(value, list):  # JSON has no tuples
             values[key] = tuple(value)

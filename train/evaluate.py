@@ -9,27 +9,24 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import tyro
-from matplotlib.figure import Figure
-from tqdm import tqdm
-
+from models.command_line import parse_flags
 from models.files import file_digest, write_text
 from models.model_file.model_path import find_model
-from models.photos import PHOTO_EXTENSIONS, PhotoError
-from models.predictor import ModelFileError, Predictor, rewrite_manifest
-from models.sources.wandb_artifacts import fetch_artifact
-from train.data.split import DataError, clean_class_name
-from train.evaluation.corruptions import SEVERITIES
-from train.evaluation.plots import draw_figures
-from train.evaluation.predictions import Predictions
-from train.evaluation.report import write_evaluation
-from train.evaluation.summary import summarise
-from train.evaluation.variants import score_views, summarise_views
-from train.exporting.known_score import find_outside, measure_known
-from train.tracking.registry import record_test
+from train.data.folders import DataError, list_class_folders, part_folder
+from train.exporting.inputs import find_outside
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from models.predictor import Predictor
+    from train.evaluation.predictions import Predictions
+
+EXAMPLES = (
+    "python -m train.evaluate --model runs/ID --data DIR --out OUT",
+    "python -m train.evaluate --data DIR --out OUT --outside OTHER_PHOTOS --robustness",
+)
 
 
 @dataclass(frozen=True)
@@ -47,120 +44,145 @@ class EvaluateConfig:
     record: bool = False
     """Also write the figures into the model file, as test/..., for the page to show."""
     log: Path | None = None
-    """A Markdown table that gets one more line: digest, date, figures."""
+    """A Markdown table to append a line to: digest, date, figures."""
     outside: Path | None = None
-    """Folder of photos of none of the landmarks: every other one, which training left aside, shows
-    how well the file tells known landmarks from the rest."""
+    """Folder of photos of none of the landmarks: every other one, which training leaves out, shows
+    how well the file tells known landmarks from everything else."""
     robustness: bool = False
     """Also score the photos blurred, noisy, recompressed, dark, askew, small and photographed from
-    a screen, at the --severities: with three of them, 22 more answers a photo."""
+    a screen, at each of --severities: with three of them, 22 more answers per photo."""
     severities: tuple[int, ...] = (1, 3, 5)
-    """Of --robustness, from 1 to 5."""
+    """Severities of --robustness, from 1 to 5."""
     tta: bool = False
-    """Also average 12 views of each photo (whole, corners, middle; mirrored): what it would gain
-    and cost. The model file's own answers stay what they are."""
+    """Also average 12 views of each photo (complete, corners, middle; mirrored), to see what that
+    would gain and cost. The model file's own answers do not change."""
 
 
-def labelled_photos(data: Path, class_names: list[str]) -> list[tuple[Path, int]]:
-    """Photos and labels, the class being the folder's cleaned name.
+def check_flags(config: EvaluateConfig) -> None:
+    """Check what a person mistypes, before torch is imported.
+
+    Raises:
+        DataError: No such severity, data folder, or outside photos.
+        ModelFileError: No such model file.
+    """
+    from train.evaluation.corruptions import SEVERITIES
+
+    if unknown := set(config.severities) - set(SEVERITIES):
+        raise DataError(f"no --severities {sorted(unknown)}; they go from 1 to 5")
+    if not config.artifact:
+        find_model(config.model)
+    if not config.data.is_dir():
+        raise DataError(f"no data folder at {config.data}")
+    if config.outside is not None:
+        find_outside(config.outside, "B")
+
+
+def labelled_photos(data: Path, class_names: list[str]) -> dict[str, int]:
+    """Return path -> label of the photos in class folders, also in subfolders of these.
+
+    Args:
+        data: Folder with test/ of class folders, or of class folders.
+        class_names: K labels, one of which is each folder's cleaned name.
+
+    Returns:
+        Paths are relative to data.
 
     Raises:
         DataError: No photos, or a folder that is no class of the model.
     """
-    root = data / "test" if (data / "test").is_dir() else data
-    if not root.is_dir():
+    if not data.is_dir():
         raise DataError(f"no data folder at {data}")
-    found = []
-    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()):
-        label = clean_class_name(folder.name)
-        if label not in class_names:
-            raise DataError(f"{folder} is no class of this model; it knows {class_names[:3]}, ...")
-        found += [
-            (path, class_names.index(label))
-            for path in sorted(folder.iterdir())
-            if path.suffix.lower() in PHOTO_EXTENSIONS
-        ]
-    if not found:
+    root = part_folder(data, "test")
+    labels = {}
+    for folder in list_class_folders(root):
+        if folder.label not in class_names:
+            known = f"it knows {class_names[:3]}, ..."
+            raise DataError(f"{folder.path} is no class of this model; {known}")
+        label = class_names.index(folder.label)
+        labels |= {path.relative_to(data).as_posix(): label for path in folder.photos}
+    if not labels:
         raise DataError(f"no photos in class folders of {root}")
-    return found
+    return labels
 
 
 def classify_photos(
-    predictor: Predictor, data: Path, photos: list[tuple[Path, int]]
-) -> tuple[Predictions, list[str]]:
-    """What the model says of each photo, and why some could not be read.
+    predictor: "Predictor", data: Path, labels: dict[str, int]
+) -> tuple["Predictions", list[str]]:
+    """Score each photo; return the predictions, and why some photos could not be read.
 
     Raises:
         DataError: None of them can be read.
     """
-    rows, labels, names, unreadable = [], [], [], []
-    for path, label in tqdm(photos, "scoring", unit="photo"):
-        try:
-            rows.append(predictor.measure(path))
-        except PhotoError as error:
-            unreadable.append(str(error))
-            continue
-        names.append(path.relative_to(data).as_posix())
-        labels.append(label)
-    if not rows:
-        raise DataError(f"none of the {len(photos)} photos in {data} can be read")
-    probabilities, logits, known_scores = zip(*rows, strict=True)
-    predictions = Predictions(
-        names, torch.tensor(labels), torch.stack(probabilities), predictor.class_names,
-        torch.stack(logits), torch.tensor(known_scores),
-    )  # fmt: skip
-    return predictions, unreadable
+    import torch
+
+    from train.evaluation.scoring import score_photos
+
+    scores = score_photos(predictor, data, list(labels), skip_unreadable=True, keep_bar=True)
+    truth = torch.tensor([labels[photo] for photo in scores.photos])
+    return scores.with_labels(truth), list(scores.unreadable.values())
 
 
 def score_outside(
-    predictor: Predictor, folder: Path, predictions: Predictions, out: Path
+    predictor: "Predictor", folder: Path, predictions: "Predictions", out: Path
 ) -> dict[str, float]:
-    """How well the file knows what it does not know; the outside photos go to outside.csv.
+    """Measure how well the file knows what it does not know; list the photos in outside.csv.
 
     Args:
         predictor: The model file.
         folder: Photos of none of the landmarks; their half B is scored.
-        predictions: Of the labelled photos.
-        out: Folder of outside.csv, the surest first.
+        predictions: What the file says of the labelled photos.
+        out: Folder of outside.csv, the surest photos first.
 
     Raises:
         DataError: None of the photos can be read.
     """
+    from train.evaluation.scoring import score_photos
+    from train.exporting.known_score import measure_known
+
+    photos = [path.relative_to(folder).as_posix() for path in find_outside(folder, "B")]
+    scores = score_photos(predictor, folder, photos, "outside", True, keep_bar=True)
+    threshold = predictor.manifest["known_threshold"]
     rows = []
-    for path in tqdm(find_outside(folder, "B"), "outside", unit="photo"):
-        try:
-            answer = predictor.answer(path, 1)
-        except PhotoError:
-            continue
-        name = path.relative_to(folder).as_posix()
-        rows.append((answer.known_score, name, answer.label, answer.known))
-    if not rows:
-        raise DataError(f"none of the photos in {folder} can be read")
-    rows.sort(reverse=True)
+    for position, (photo, score) in enumerate(
+        zip(scores.photos, scores.known_scores.tolist(), strict=True)
+    ):
+        [(label, _)] = scores.best(position, 1)
+        rows.append((score, photo, label, threshold is None or score >= threshold))
+    rows.sort(reverse=True)  # the surest first: the outside photos most easily mistaken
     with (out / "outside.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["photo", "known_score", "label", "known"])
         writer.writerows([name, f"{score:.4f}", *rest] for score, name, *rest in rows)
-    threshold = predictor.manifest["known_threshold"]
-    other = torch.tensor([score for score, *_ in rows])
-    return measure_known(predictions.known_scores, predictions.right(), other, threshold)
+    return measure_known(
+        predictions.known_scores, predictions.right(), scores.known_scores, threshold
+    )
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Classify every photo; write metrics.json, photos.csv, figures/ and report.html.
+    """Score every photo; write metrics.json, photos.csv, figures/ and report.html.
 
     Returns:
         The figures as fractions, and the number of photos.
+
+    Raises:
+        DataError: No such data, or none of it can be read.
+        ModelFileError: No such model.
     """
-    if unknown := set(config.severities) - set(SEVERITIES):
-        raise DataError(f"no --severities {sorted(unknown)}; they go from 1 to 5")
+    check_flags(config)
+    from models.predictor import Predictor
+    from models.sources.wandb_artifacts import fetch_artifact
+    from train.evaluation.plots import draw_figures
+    from train.evaluation.report import write_evaluation
+    from train.evaluation.summary import summarise
+    from train.evaluation.variants import score_views, summarise_views
+
     if config.artifact:
         predictor = fetch_artifact(config.artifact).predictor
     else:
         predictor = Predictor.load(find_model(config.model))
-    photos = labelled_photos(config.data, predictor.class_names)
+    labels = labelled_photos(config.data, predictor.class_names)
     config.out.mkdir(parents=True, exist_ok=True)
-    predictions, unreadable = classify_photos(predictor, config.data, photos)
+    predictions, unreadable = classify_photos(predictor, config.data, labels)
     predictions.write_csv(config.out / "photos.csv")
     metrics = summarise(predictions)
     if config.outside is not None:
@@ -170,7 +192,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "name": predictor.manifest.get("name", predictor.path.stem),
         "unreadable": unreadable,
     }
-    # Written before the longer work, so that this much outlives it.
+    # Written before the longer work, so that this much survives if it is cut short.
     write_metrics(metrics, config.out)
     severities = sorted(set(config.severities)) if config.robustness else []
     scores = None
@@ -187,8 +209,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     return metrics
 
 
-def record(config: EvaluateConfig, predictor: Predictor, figures: dict[str, float]) -> str:
-    """Add the figures to the W&B model, the model file or the log, where that is asked for.
+def record(config: EvaluateConfig, predictor: "Predictor", figures: dict[str, float]) -> str:
+    """Add the figures to the W&B model, the model file or the log, as the flags ask.
 
     Returns:
         The model file's digest, after that.
@@ -196,8 +218,12 @@ def record(config: EvaluateConfig, predictor: Predictor, figures: dict[str, floa
     test = {f"test/{name}": value for name, value in figures.items()}
     digest = predictor.digest
     if config.artifact:
+        from train.tracking.registry import record_test
+
         record_test(config.artifact, test)
     elif config.record:
+        from models.model_file.torchscript import rewrite_manifest
+
         measured = {**predictor.manifest["metrics"], **test}
         rewrite_manifest(predictor.path, {**predictor.manifest, "metrics": measured})
         digest = file_digest(predictor.path)  # the same network in a file that says more
@@ -215,8 +241,8 @@ def write_metrics(metrics: dict[str, Any], out: Path) -> None:
     write_text(out / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False))
 
 
-def save_figures(figures: dict[str, Figure], folder: Path) -> dict[str, bytes]:
-    """Write figures as PNG files of a folder; name -> PNG."""
+def save_figures(figures: dict[str, "Figure"], folder: Path) -> dict[str, bytes]:
+    """Write figures as PNG files of a folder; return name -> PNG."""
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=110)
@@ -227,11 +253,13 @@ def main(config: EvaluateConfig) -> int:
     """Score and print."""
     try:
         metrics = evaluate(config)
-    except (ModelFileError, PhotoError, OSError, ValueError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped before the report; the same line again starts anew", file=sys.stderr)
+        print(
+            "stopped before the report; run the same command again to start over", file=sys.stderr
+        )
         return 130
     low, high = metrics["top1_interval_95"]
     print(
@@ -242,4 +270,4 @@ def main(config: EvaluateConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(EvaluateConfig, prog="python -m train.evaluate")))
+    sys.exit(main(parse_flags(EvaluateConfig, prog="python -m train.evaluate", examples=EXAMPLES)))

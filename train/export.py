@@ -1,31 +1,60 @@
-"""Checkpoint -> model file, behind a gate: the file must score what the training scored."""
+"""Export the best checkpoint of a run folder to a model file: python -m train.export runs/ID.
+
+Behind a gate: the file must score the validation photos as the training did, or it is removed.
+"""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
-from train.exporting.model_file import export_run
-from train.exporting.parity import ParityError
+from models.command_line import parse_flags
+from train.exporting.inputs import find_checkpoint, find_outside
+
+EXAMPLES = (
+    "python -m train.export runs/ID",
+    "python -m train.export runs/ID --outside OTHER_PHOTOS",
+)
 
 
-def main(run_dir: Annotated[Path, tyro.conf.Positional], outside: Path | None = None) -> int:
-    """Export the best checkpoint of a run folder to model.pt and model.pt2, with the parity gate.
+@dataclass(frozen=True)
+class ExportConfig:
+    """Export the best checkpoint of a run folder to model.pt and model.pt2, with a parity gate."""
 
-    Args:
-        run_dir: The run folder, runs/ID.
-        outside: Folder of photos of none of the landmarks; every other one teaches the file to say
-            "not a known landmark". None: that of the training.
+    run_dir: tyro.conf.Positional[Path]
+    """The run folder, runs/ID."""
+    outside: Path | None = None
+    """Folder of photos of none of the landmarks; every other one teaches the file to say "not a
+    known landmark". None: the folder of the training."""
+
+
+def export(config: ExportConfig) -> str:
+    """Export, and return a line for people.
+
+    Raises:
+        DataError: Not a run folder, nothing trained yet, or no outside photos.
+        ParityError: The file scores photos differently.
     """
+    # Mistyped paths are told before the seconds that torch takes.
+    find_checkpoint(config.run_dir)
+    if config.outside is not None:
+        find_outside(config.outside, "A")
+    from train.exporting.model_file import export_run
+
+    parity, _ = export_run(config.run_dir, config.outside)
+    return f"exported {config.run_dir / 'model.pt'}: {parity}"
+
+
+def main(config: ExportConfig) -> int:
+    """Export and print."""
     try:
-        parity, _ = export_run(run_dir, outside)
-    except (ParityError, ValueError, OSError) as error:
+        print(export(config))
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"exported {run_dir / 'model.pt'}: {parity}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main, prog="python -m train.export"))
+    sys.exit(main(parse_flags(ExportConfig, prog="python -m train.export", examples=EXAMPLES)))

@@ -10,43 +10,49 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
-
-from models.files import write_text
-from models.networks.pretrained import BackboneError
-from train.cleaning.duplicate_policy import Duplicate, judge_duplicates, split_photos
-from train.cleaning.label_errors import Suspicion, suspect_labels
-from train.cleaning.report import write_report
-from train.cleaning.scan import Folder, PhotoRecord, channel_statistics, list_folder, scan_photos
+from models.command_line import parse_flags
+from models.files import atomic, write_text
 from train.config import default_data
-from train.data.split import DataError
+
+if TYPE_CHECKING:
+    from train.cleaning.duplicate_policy import Duplicate
+    from train.cleaning.scan import Folder, PhotoRecord
+
+EXAMPLES = (
+    "python -m train.prepare --data photos --out data/prepared",
+    "python -m train.prepare --data photos --out data/prepared --files link",
+    "python -m train.prepare --data photos --out data/prepared --no-label-noise",
+)
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """Find what is wrong with a folder of photos and split it without leaks; it is only read."""
+    """Find duplicates, unreadable photos and wrong labels in a folder of photos, and split it.
+
+    No photo lands in two parts of the split, also not as a copy. The folder itself is not changed.
+    """
 
     data: Path = field(default_factory=default_data)
-    """Folder with train/ (and val/, test/) of class folders, or of class folders."""
+    """Folder with train/ (and val/, test/) of class folders, or class folders themselves."""
     out: Path = Path("data/prepared")
-    """Where splits.json, duplicates.csv and report.html go; train on it with --data OUT."""
+    """Folder for splits.json, duplicates.csv and report.html; train on it with --data OUT."""
     val_fraction: float = 0.1
-    """Part of each class's photos for validation, where there is no val/."""
+    """Part of each class's photos to use for validation, unless there is a val/."""
     test_fraction: float = 0.2
-    """Part of each class's photos for the test, where there is no test/."""
+    """Part of each class's photos to use as test set, unless there is a test/."""
     seed: int = 0
-    """Of the split."""
+    """Seed of the split."""
     files: Literal["none", "link", "copy"] = "none"
-    """Also lay the kept photos out as OUT/photos/train, val, test: hard links or copies."""
+    """Also put the kept photos into OUT/photos/train, val and test, as hard links or copies."""
     label_noise: bool = True
-    """Estimate which labels are wrong; the slowest step."""
+    """Estimate which labels are wrong (the slowest step)."""
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    """Processes that read photos."""
+    """Number of processes that read photos."""
 
     def __post_init__(self) -> None:
-        """Reject fractions that leave nothing."""
+        """Reject fractions that leave no training photos, and fewer than one worker."""
         if not (0 < self.val_fraction < 1 and 0 <= self.test_fraction < 1):
             raise ValueError("val-fraction and test-fraction must lie between 0 and 1")
         if self.val_fraction + self.test_fraction >= 1:
@@ -59,11 +65,24 @@ def write_split(
     config: PrepareConfig,
     split: dict[str, list[str]],
     photos: dict[str, tuple[str, str]],
-    records: list[PhotoRecord],
+    records: "list[PhotoRecord]",
 ) -> str:
-    """Write splits.json; its fingerprint."""
+    """Write OUT/splits.json.
+
+    Args:
+        config: data and out.
+        split: Part (train, val, test) -> paths.
+        photos: Path -> (part, label) of all photos.
+        records: Of the readable photos.
+
+    Returns:
+        The split's fingerprint.
+    """
+    from train.data.folders import class_folder_name
+
     known = {photos[path][1] for part in ("train", "val") for path in split[part]}
-    folders = {photos[path][1]: Path(path).parent.name for path in split["train"]}
+    # In the order of the folders, as training on the folder itself would number the classes.
+    folders = {photos[path][1]: class_folder_name(path) for path in split["train"]}
     class_names = sorted(known, key=lambda label: folders.get(label, label))
     content = json.dumps([class_names, split], ensure_ascii=False, sort_keys=True)
     fingerprint = hashlib.sha256(content.encode()).hexdigest()
@@ -74,40 +93,60 @@ def write_split(
         if record.path in used
     }
     written = {
-        "fingerprint": fingerprint, "root": str(config.data.resolve()),
-        "class_names": class_names, **split, "hashes": hashes,
-    }  # fmt: skip
+        "fingerprint": fingerprint,
+        "root": str(config.data.resolve()),
+        "class_names": class_names,
+        **split,
+        "hashes": hashes,
+    }
     write_text(config.out / "splits.json", json.dumps(written, indent=1, ensure_ascii=False))
     return fingerprint
 
 
 def lay_out_files(config: PrepareConfig, split: dict[str, list[str]]) -> None:
-    """OUT/photos/train, val and test with the kept photos, anew."""
+    """Put the kept photos into OUT/photos/train, val and test, replacing an earlier layout.
+
+    Subfolders of a class stay: photos of one name in two of them must not overwrite each other.
+    """
+    from train.data.folders import path_from_class
+
     target = config.out / "photos"
     shutil.rmtree(target, ignore_errors=True)
     for part, paths in split.items():
         for path in paths:
-            file = Path(path)
-            place = target / part / file.parent.name / file.name
+            place = target / part / path_from_class(path)
             place.parent.mkdir(parents=True, exist_ok=True)
             if config.files == "link":
                 try:
                     os.link(config.data / path, place)
                     continue
-                except OSError:  # another file system
+                except OSError:  # links do not cross file systems: copy
                     pass
             shutil.copy2(config.data / path, place)
 
 
 def prepare(config: PrepareConfig) -> str:
-    """Scan, judge, split, report.
+    """Scan, judge duplicates, split, check labels and write the report.
 
     Returns:
         A summary for people.
+
+    Raises:
+        DataError: There is no such folder, or it has too few photos.
+        OSError: A file cannot be read or written.
     """
+    from train.cleaning.scan import channel_statistics, list_folder, scan_photos
+    from train.data.folders import DataError
+
     if config.out.resolve() == config.data.resolve():
         raise DataError("--out must be another folder than --data, which is only read")
     folder = list_folder(config.data)
+    # Only now: the rest loads torch and matplotlib, which takes seconds.
+    from models.networks.pretrained import BackboneError
+    from train.cleaning.duplicate_policy import Duplicate, judge_duplicates, split_photos
+    from train.cleaning.label_errors import suspect_labels
+    from train.cleaning.report import write_report
+
     config.out.mkdir(parents=True, exist_ok=True)
     log = config.out / "scan.jsonl"
     records = scan_photos(config.data, folder.photos, log, config.workers)
@@ -120,18 +159,21 @@ def prepare(config: PrepareConfig) -> str:
     fractions = {"test": config.test_fraction, "val": config.val_fraction}
     split = split_photos(kept, fractions, config.seed)
     fingerprint = write_split(config, split, folder.photos, readable)
-    with (config.out / "duplicates.csv").open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic(config.out / "duplicates.csv") as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow([each.name for each in dataclasses.fields(Duplicate)])
         writer.writerows(dataclasses.astuple(each) for each in judged)
     if config.files != "none":
         lay_out_files(config, split)
-    suspicions: list[Suspicion] | None = None
+    suspicions = None
     if config.label_noise:
         labelled = [(path, kept[path][1]) for path in split["train"] + split["val"]]
         try:
             suspicions = suspect_labels(config.data, labelled, config.seed)
-        except BackboneError as error:
+        except BackboneError as error:  # no pretrained weights: no network, nothing cached
             print(f"labels were not checked: {error}")
     training = set(split["train"])
     summary = summarise(folder, records, judged, split, fingerprint)
@@ -144,13 +186,13 @@ def prepare(config: PrepareConfig) -> str:
 
 
 def summarise(
-    folder: Folder,
-    records: list[PhotoRecord],
-    judged: list[Duplicate],
+    folder: "Folder",
+    records: "list[PhotoRecord]",
+    judged: "list[Duplicate]",
     split: dict[str, list[str]],
     fingerprint: str,
 ) -> dict[str, object]:
-    """All findings, JSON-ready."""
+    """Collect all findings, JSON-ready, for statistics.json and the report."""
     return {
         "fingerprint": fingerprint,
         "photos": len(records),
@@ -167,7 +209,7 @@ def summarise(
 
 
 def describe(summary: dict, out: Path) -> str:
-    """The findings in a few lines."""
+    """Return the findings in a few lines."""
     lines = [
         f"{summary['photos']} photos of {len(summary['class_photos'])} classes: "
         + ", ".join(f"{count} {part}" for part, count in summary["parts"].items()),
@@ -186,11 +228,17 @@ def describe(summary: dict, out: Path) -> str:
 
 
 def main(config: PrepareConfig) -> int:
-    """Prepare and print."""
+    """Run the command: prepare the folder and print what was found.
+
+    Returns:
+        The exit status: 0, 1 after an error, 130 after Ctrl-C.
+    """
+    from train.data.folders import DataError
+
     try:
         print(prepare(config))
     except KeyboardInterrupt:
-        print("stopped; the same line goes on where it was")
+        print("stopped; run the same command again to resume")
         return 130
     except (DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -199,4 +247,4 @@ def main(config: PrepareConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(PrepareConfig, prog="python -m train.prepare")))
+    sys.exit(main(parse_flags(PrepareConfig, prog="python -m train.prepare", examples=EXAMPLES)))

@@ -2,10 +2,16 @@
 
 import sys
 
-import tyro
-
+from models.command_line import parse_flags
 from train.config import ScratchConfig
 from train.engine.sagemaker import train_job
 
+EXAMPLES = (
+    "python -m train.scratch --data photos",
+    "python -m train.scratch --data photos --epochs 20 --image-size 64 --width 32",
+    "python -m train.scratch --data photos --init-from runs/20250101-120000-autoencoder-s0",
+)
+
 if __name__ == "__main__":
-    sys.exit(train_job(tyro.cli(ScratchConfig, prog="python -m train.scratch")))
+    flags = parse_flags(ScratchConfig, prog="python -m train.scratch", examples=EXAMPLES)
+    sys.exit(train_job(flags))

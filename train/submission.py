@@ -1,4 +1,4 @@
-"""Predictions on a folder of photos, and one archive to hand in: python -m train.submission.
+"""Predict a folder of photos and pack an archive to hand in: python -m train.submission --data DIR.
 
 The archive holds the notebooks as HTML, the code, the results and a list of checksums. The same
 inputs give the same bytes. It holds no photo.
@@ -13,27 +13,34 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import tyro
-from tqdm import tqdm
-
+from models.command_line import parse_flags
 from models.files import atomic, code_commit, file_digest
-from models.photos import PHOTO_EXTENSIONS, PhotoError
-from models.predictor import ModelFileError, Predictor
-from models.sources.served_model import find_model
-from train.data.split import DataError
+from models.model_file.model_path import find_model
+from models.photos import PHOTO_EXTENSIONS
+from models.photos.folder_walk import walk_files
+from train.data import folders
+from train.data.folders import DataError, part_folder
 
+if TYPE_CHECKING:
+    from models.predictor import Predictor
+
+EXAMPLES = (
+    "python -m train.submission --data DIR",
+    "python -m train.submission --model runs/ID --data DIR --out submission.zip",
+)
 ROOT = Path(__file__).parents[1]
-# What is the project's own, where no git says so.
+# The project's folders, where git is not there to list its files.
 CODE = ("models", "train", "sweeps", "notebooks", "benchmarks", "tests")
 HEAVY = {".pt", ".pt2"}
-# Of a run folder, as far as it has them; none of them shows a photo.
+# Files of a run folder, as far as it has them; none of them shows a photo.
 RESULTS = ("MODEL_CARD.md", "metrics.jsonl", "curves.png", "confusion.png")
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # zip knows nothing earlier
 
 
 class SubmissionError(ValueError):
-    """An archive that cannot be made; the message names the fix."""
+    """An archive that cannot be packed; the message names the fix."""
 
 
 @dataclass(frozen=True)
@@ -45,64 +52,69 @@ class SubmissionConfig:
     model: Path | None = None
     """A model file or a run folder; none: the bundled model."""
     out: Path = Path("submission.zip")
-    """The archive; the predictions also lie beside it, as .csv."""
+    """The archive; the predictions are also written beside it, as .csv."""
     notebooks: Path = ROOT / "notebooks"
-    """Folder of the notebooks to show, with their outputs."""
+    """Folder of the notebooks to include, with their outputs."""
 
 
 def list_photos(data: Path) -> tuple[Path, list[Path]]:
-    """The folder whose photos count, and its photos at any depth, sorted.
+    """Return the folder whose photos count, and its photos at any depth, sorted by their ids.
 
     Raises:
         DataError: No folder, or no photo.
     """
-    root = data / "test" if (data / "test").is_dir() else data
-    if not root.is_dir():
+    if not data.is_dir():
         raise DataError(f"no data folder at {data}")
-    photos = [
-        path
-        for path in sorted(root.rglob("*"), key=lambda path: path.relative_to(root).as_posix())
-        if path.suffix.lower() in PHOTO_EXTENSIONS and path.is_file() and path.name[0] != "."
-    ]
+    root = part_folder(data, "test")
+    photos = [path for path in folders.list_photos(root) if path.is_file()]  # no dead links
+    photos.sort(key=lambda path: path.relative_to(root).as_posix())
     if not photos:
         raise DataError(f"no photos in {root}")
     return root, photos
 
 
-def predict(predictor: Predictor, root: Path, photos: list[Path]) -> tuple[str, dict[str, str]]:
-    """The predictions as CSV text, one line a photo, and why photos could not be read, by id.
+def predict(predictor: "Predictor", root: Path, photos: list[Path]) -> tuple[str, dict[str, str]]:
+    """Return the predictions as CSV text, and id -> why, of photos that could not be read.
 
     Columns: id (the path below root), then label_1, probability_1, ..., the best first.
 
     Raises:
         DataError: None of them can be read.
     """
+    from train.evaluation.scoring import score_photos
+
+    ids = [photo.relative_to(root).as_posix() for photo in photos]
+    scores = score_photos(predictor, root, ids, "predicting", True, keep_bar=True)
     count = min(5, len(predictor.class_names))
     columns = [f"{what}_{i}" for i in range(1, count + 1) for what in ("label", "probability")]
-    text, unreadable = io.StringIO(), {}
+    text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", *columns])
-    for photo in tqdm(photos, "predicting", unit="photo"):
-        name = photo.relative_to(root).as_posix()
-        try:
-            best = predictor.classify(photo, count)
-        except PhotoError as error:
-            unreadable[name] = str(error)
-            continue
-        writer.writerow(
-            [name, *(cell for label, value in best.items() for cell in (label, f"{value:.4f}"))]
-        )
-    if len(unreadable) == len(photos):
-        raise DataError(f"none of the {len(photos)} photos in {root} can be read")
-    return text.getvalue(), unreadable
+    for position, name in enumerate(scores.photos):
+        best = scores.best(position, count)
+        cells = [cell for label, value in best for cell in (label, f"{value:.4f}")]
+        writer.writerow([name, *cells])
+    return text.getvalue(), scores.unreadable
+
+
+def list_notebooks(folder: Path) -> list[Path]:
+    """Return the notebooks in a folder, sorted.
+
+    Raises:
+        SubmissionError: There are none.
+    """
+    if not (paths := sorted(folder.glob("*.ipynb"))):
+        raise SubmissionError(f"no notebooks in {folder}; give their folder with --notebooks")
+    return paths
 
 
 def render_notebooks(folder: Path) -> dict[str, bytes]:
-    """Each notebook of a folder as one HTML page, by its file name.
+    """Return each notebook of a folder as one HTML page, by its file name.
 
     Raises:
         SubmissionError: No notebooks, one that shows what may be a photo, or no nbconvert.
     """
+    paths = list_notebooks(folder)
     try:
         import nbformat
         from nbconvert import HTMLExporter
@@ -112,13 +124,14 @@ def render_notebooks(folder: Path) -> dict[str, bytes]:
             "pip install -r requirements.txt"
         ) from error
     pages = {}
-    for path in sorted(folder.glob("*.ipynb")):
+    for path in paths:
         notebook = nbformat.read(path, as_version=4)
         cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
         if not any(cell.outputs for cell in cells):
             print(f"{path.name} has no outputs: run it, save it, and pack again")
         notebook.metadata.pop("widgets", None)  # would hold a photo that was put into the app
         for number, cell in enumerate(cells, 1):
+            # matplotlib saves figures as PNG: a JPEG is most likely a photo, shown by PIL.
             if any("image/jpeg" in output.get("data", {}) for output in cell.outputs):
                 raise SubmissionError(
                     f"{path}: code cell {number} shows a JPEG, which may be a photo of the data "
@@ -128,38 +141,39 @@ def render_notebooks(folder: Path) -> dict[str, bytes]:
             notebook, resources={"metadata": {"name": path.stem}}
         )
         pages[f"{path.stem}.html"] = page.encode()
-    if not pages:
-        raise SubmissionError(f"no notebooks in {folder}; give their folder with --notebooks")
     return pages
 
 
 def list_code(root: Path = ROOT) -> list[Path]:
-    """The project's files: those that git tracks, else those of its known folders.
+    """List the project's files: those that git tracks, else those of its known folders.
 
     Pictures and model files are left out: they are data, and could be photos.
     """
     try:
         listed = subprocess.run(
-            ["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True,
+            ["git", "ls-files", "-z"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
             timeout=30,
-        ).stdout  # fmt: skip
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         listed = ""
     files = [root / name for name in listed.split("\0") if name]
     if not files:
         files = [path for path in root.iterdir() if path.name[0] != "."]
-        files += [
-            path
-            for folder in CODE
-            for path in (root / folder).rglob("*")
-            if "__pycache__" not in path.parts and ".ipynb_checkpoints" not in path.parts
-        ]
+        known = [root / name for name in CODE if (root / name).is_dir()]
+        found = [path for folder in known for path in walk_files(folder)]
+        files += [path for path in found if "__pycache__" not in path.parts]
     left_out = PHOTO_EXTENSIONS | HEAVY | {".zip"}
     return sorted(path for path in files if path.is_file() and path.suffix.lower() not in left_out)
 
 
-def collect_results(predictor: Predictor, rows: str, about: dict[str, object]) -> dict[str, bytes]:
-    """The files of results/ by name: predictions, what they are of, and the run's own figures."""
+def collect_results(
+    predictor: "Predictor", rows: str, about: dict[str, object]
+) -> dict[str, bytes]:
+    """Return the files of results/ by name: predictions, their origin, and the run's figures."""
     results = {
         "predictions.csv": rows.encode(),
         "submission.json": json.dumps(about, indent=1, ensure_ascii=False).encode(),
@@ -172,11 +186,11 @@ def collect_results(predictor: Predictor, rows: str, about: dict[str, object]) -
 
 
 def pack(files: dict[str, bytes], out: Path) -> None:
-    """Write a zip archive, sorted and without times, and SHA256SUMS of all that is in it.
+    """Write a zip archive, sorted and without times, with SHA256SUMS of everything in it.
 
     Args:
-        files: Path inside the archive -> content; all below one folder named like the archive.
-        out: The archive; it appears whole or not at all.
+        files: Path -> content; the archive has all of it in one folder that is named like itself.
+        out: The archive; it appears complete or not at all.
     """
     sums = "".join(
         f"{hashlib.sha256(content).hexdigest()}  {name}\n"
@@ -194,6 +208,22 @@ def pack(files: dict[str, bytes], out: Path) -> None:
             archive.writestr(entry, content)
 
 
+def check_flags(config: SubmissionConfig) -> tuple[Path, list[Path]]:
+    """Check what a person mistypes, before torch is imported; return what list_photos returns.
+
+    Raises:
+        DataError: No data folder, or no photo in it.
+        ModelFileError: No such model file.
+        SubmissionError: --out is no .zip, or there are no notebooks.
+    """
+    if config.out.suffix != ".zip":
+        raise SubmissionError(f"--out {config.out} must end in .zip")
+    root, photos = list_photos(config.data)
+    find_model(config.model)
+    list_notebooks(config.notebooks)
+    return root, photos
+
+
 def submit(config: SubmissionConfig) -> str:
     """Predict and pack.
 
@@ -205,9 +235,9 @@ def submit(config: SubmissionConfig) -> str:
         SubmissionError: Something that cannot be packed.
         ModelFileError: No model.
     """
-    if config.out.suffix != ".zip":
-        raise SubmissionError(f"--out {config.out} must end in .zip")
-    root, photos = list_photos(config.data)
+    root, photos = check_flags(config)
+    from models.predictor import Predictor
+
     predictor = Predictor.load(find_model(config.model))
     pages = render_notebooks(config.notebooks)
     rows, unreadable = predict(predictor, root, photos)
@@ -239,6 +269,7 @@ def submit(config: SubmissionConfig) -> str:
 
 def refuse_photos(files: dict[str, bytes], photos: list[Path]) -> None:
     """Raise SubmissionError if a file of the archive is one of these photos, whatever its name."""
+    # Most files differ in size from every photo: only the others need a digest.
     sizes = {path.stat().st_size for path in photos}
     suspects = {name: content for name, content in files.items() if len(content) in sizes}
     digests = {file_digest(path): path for path in photos} if suspects else {}
@@ -251,11 +282,12 @@ def main(config: SubmissionConfig) -> int:
     """Predict, pack and print."""
     try:
         print(submit(config))
-    except (SubmissionError, DataError, ModelFileError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(SubmissionConfig, prog="python -m train.submission")))
+    prog = "python -m train.submission"
+    sys.exit(main(parse_flags(SubmissionConfig, prog=prog, examples=EXAMPLES)))

@@ -2,10 +2,16 @@
 
 import sys
 
-import tyro
-
+from models.command_line import parse_flags
 from train.config import TransferConfig
 from train.engine.sagemaker import train_job
 
+EXAMPLES = (
+    "python -m train.transfer --data photos",
+    "python -m train.transfer --data photos --backbone resnet18 --epochs 20 --image-size 192",
+    "python -m train.transfer --resume runs/20250101-120000-resnet18-s0",
+)
+
 if __name__ == "__main__":
-    sys.exit(train_job(tyro.cli(TransferConfig, prog="python -m train.transfer")))
+    flags = parse_flags(TransferConfig, prog="python -m train.transfer", examples=EXAMPLES)
+    sys.exit(train_job(flags))

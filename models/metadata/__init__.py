@@ -1,1 +1,1 @@
-"""Places and keywords into photos or the files beside them, and back out again."""
+"""Write places and keywords into photos or sidecar files, and undo it."""

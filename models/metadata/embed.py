@@ -1,8 +1,8 @@
 """Write place and keywords into photos' own metadata.
 
-exiftool gets copies in a folder of this program, under names of its own: it never touches an
-original, and no name of a photo can be taken for an option. What it made replaces the original only
-when the pixels and all other metadata are proven to be the same.
+exiftool gets copies in a temporary folder, under names that this program chose: it never touches an
+original, and no photo's name can be taken for an option. Its result replaces the original only when
+the pixels and all other metadata are verified to be the same.
 """
 
 import hashlib
@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from models.metadata.exiftool import ExiftoolError, Tags, check_exiftool, edit_files
-from models.metadata.photo_tags import PhotoTags
+from models.metadata.photo_tags import (
+    STALE,
+    PhotoTags,
+    has_place_names,
+    has_position,
+    settings_to_add,
+    tags_to_add,
+)
 from models.metadata.safe_replace import (
     ChangeError,
     check_writable,
@@ -26,17 +33,12 @@ from models.metadata.safe_replace import (
     remove_left_behind,
 )
 from models.metadata.sidecar import write_sidecar
-from models.metadata.tag_names import (
-    STALE,
-    has_place_names,
-    has_position,
-    settings_to_add,
-    tags_to_add,
-)
 from models.metadata.undo_journal import Journal, Outcome
 from models.metadata.verify import digest_pixels, find_difference
 from models.photos import MAX_BYTES
 
+# Starting exiftool takes a quarter of a second, which a batch shares; copies of a batch lie in the
+# temporary folder at once.
 BATCH = 32
 BATCH_BYTES = 200 * 1000**2
 SIGNATURES = {
@@ -50,14 +52,14 @@ IPTC_SUFFIXES = (".jpg", ".tif")  # PNG and WebP have no room for it
 
 @dataclass
 class _Job:
-    """A photo on its way through exiftool."""
+    """A photo on its way through exiftool, with what each step found."""
 
     photo: Path
     tags: PhotoTags
     outcome: Outcome | None = None
     target: Path = Path()  # the file behind symbolic links
-    name: str = ""  # of the copy; none: no format for exiftool
-    digest: bytes = b""  # of the file as it was read
+    name: str = ""  # of the copy; blank: not a format for exiftool
+    digest: bytes = b""  # of the original's bytes, as they were copied
     pixels: bytes = b""
     before: Tags = field(default_factory=dict)
     added: dict[str, Any] = field(default_factory=dict)
@@ -79,19 +81,19 @@ def embed(
     """Write tags into JPEG, PNG, WebP and TIFF, told by content; other photos get a sidecar.
 
     The position goes into EXIF and XMP; keywords and place names into XMP, and in JPEG and TIFF
-    into IPTC too. Keywords are added to those that are there. Place names that are there stay: a
-    person wrote them. A photo with a position is left alone. Symbolic links are followed.
+    into IPTC too. Keywords are added to existing ones. Existing place names stay: a person wrote
+    them. A photo with a position is left alone. Symbolic links are followed.
 
     Args:
         jobs: Photos and what to write; taken a batch at a time.
-        journal: Where undo is noted; None: a dry run, nothing is written.
-        overwrite_gps: Write all the same, and replace the position.
+        journal: Records how to undo each change; None: a dry run, nothing is written.
+        overwrite_gps: Also write where a photo has a position, and replace it.
 
-    Returns:
-        One outcome a job, in order; nothing is raised for a bad photo.
+    Yields:
+        One outcome per job, in order; nothing is raised for a bad photo.
 
     Raises:
-        ExiftoolError: There is no exiftool, or an old one.
+        ExiftoolError: exiftool is missing or too old.
         OSError: No room for temporary files.
     """
     check_exiftool()
@@ -122,7 +124,7 @@ def _embed_batch(
             todo = [job for job in todo if job.outcome is None]
             found, notes = edit_files(folder, {job.name: job.edit for job in todo})
         except ExiftoolError as error:
-            if len(batch) > 1:  # one photo shall not spoil the others; nothing is written yet
+            if len(batch) > 1:  # one photo must not spoil the others; nothing is written yet
                 return [_embed_batch([each], journal, overwrite_gps)[0] for each in batch]
             return [Outcome(job.photo, "fail", None, reason(error)) for job in jobs]
         for job in todo:
@@ -143,10 +145,10 @@ def _own_folder() -> Iterator[Path]:
 
 
 def _copy(job: _Job, folder: Path, index: int) -> None:
-    """Copy a photo for exiftool, under a suffix that fits its content; other formats stay."""
+    """Copy a photo for exiftool, with a suffix that fits its content; skip other formats."""
     job.target = job.photo.resolve(strict=True)
     if not job.target.is_file():
-        raise ChangeError("is no file")
+        raise ChangeError("is not a file")
     if job.target.stat().st_size > MAX_BYTES:
         raise ChangeError(f"is over {MAX_BYTES // 1000**2} MB")
     content = job.target.read_bytes()
@@ -154,7 +156,7 @@ def _copy(job: _Job, folder: Path, index: int) -> None:
     if (suffix := next(formats, None)) is None:
         return
     check_writable(job.target)
-    # Before exiftool: Pillow also refuses metadata that unpacks to more than memory holds.
+    # Before exiftool sees it: this also refuses metadata that unpacks to more than memory holds.
     job.pixels = digest_pixels(content)
     job.digest = hashlib.sha256(content).digest()
     job.name = f"{index}{suffix}"
@@ -164,7 +166,7 @@ def _copy(job: _Job, folder: Path, index: int) -> None:
 def _plan(
     job: _Job, folder: Path, found: dict[str, Tags], is_dry_run: bool, overwrite_gps: bool
 ) -> Outcome | None:
-    """Decide what to add to what a photo says already; the values go to exiftool in a file."""
+    """Decide what to add to what a photo says already; exiftool gets the values in a file."""
     job.before = found.get(job.name, {})
     if not job.before or "ExifTool:Error" in job.before:
         raise ChangeError("exiftool cannot read it; a sidecar is possible")
@@ -178,7 +180,7 @@ def _plan(
         return Outcome(job.photo, "embed", job.target, job.note)
     values = job.added | settings_to_add(job.before, job.added)
     settings = folder / f"{job.name}.json"
-    # exiftool does not put pairs of \u escapes together.
+    # ensure_ascii would write emoji as pairs of \u escapes, which exiftool does not join.
     text = json.dumps([{"SourceFile": "*"} | values], ensure_ascii=False)
     settings.write_text(text, encoding="utf-8")
     job.edit = [*(f"-{key}=" for key in STALE if job.tags.place), f"-json+={settings.name}"]
@@ -188,12 +190,12 @@ def _plan(
 def _replace(
     job: _Job, folder: Path, found: dict[str, Tags], notes: dict[str, str], journal: Journal
 ) -> Outcome:
-    """Put what exiftool made in place of the photo, if it is what was wanted and nothing else."""
+    """Replace the photo by exiftool's result, if that is what was wanted and nothing else."""
     new, after = (folder / job.name).read_bytes(), found.get(job.name, {})
     if (note := notes.get(job.name, "")).startswith("Error"):
         raise ChangeError(f"exiftool says {note}; a sidecar is possible")
     if (key := find_difference(job.before, after, job.added, STALE)) is not None:
-        raise ChangeError(f"exiftool does not get {key} right; a sidecar is possible")
+        raise ChangeError(f"exiftool would get {key} wrong; a sidecar is possible")
     if digest_pixels(new) != job.pixels:
         raise ChangeError("exiftool would change its pixels; a sidecar is possible")
     old = job.target.read_bytes()

@@ -1,7 +1,7 @@
-"""Run exiftool over a batch of files in a folder: what their metadata says, and changes to it.
+"""Run exiftool over a batch of files in a folder, to read their metadata and to change it.
 
-A run is short and ends by itself. One that is kept open (-stay_open) would outlive a parent that is
-killed, waiting for it with open files for ever.
+Each run is short and ends by itself. With -stay_open, exiftool would outlive a killed parent, and
+wait for it for ever with open files.
 """
 
 import json
@@ -12,34 +12,34 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# Writes WebP; those before 12.24 ran code out of hostile photos (CVE-2021-22204).
+# The first that writes WebP; versions before 12.24 ran code from hostile photos (CVE-2021-22204).
 MIN_VERSION = 12.46
 INSTALL = (
     f"writing into photos needs exiftool {MIN_VERSION} or newer: "
     "apt-get install libimage-exiftool-perl, or see https://exiftool.org; sidecars need nothing"
 )
-# No file of settings of the user's; it must come first.
+# No configuration file of the user's; must come first.
 PLAIN = ("-config", "")
-# All values, raw, also repeated, binary and unknown ones, with the block that they stand in.
+# All values, raw, with the block that holds them; also repeated, binary and unknown ones.
 READ = ("-q", "-q", "-json", "-a", "-G1:4", "-e", "-n", "-struct", "-b", "-U", "--System:all")
-# -m: also photos with small faults, such as maker notes that exiftool does not know.
+# -m: also photos with minor faults, such as maker notes that exiftool does not know.
 WRITE = ("-q", "-n", "-m", "-overwrite_original")
 START_SECONDS = 30
 SECONDS_A_FILE = 10
-# Block and name -> values; one but for what a file says twice. Numbers are text.
+# Block and name -> values, more than one where a file repeats itself. Numbers are text.
 Tags = dict[str, list[Any]]
 
 
 class ExiftoolError(RuntimeError):
-    """exiftool cannot be used, or gave up; the message says what to do."""
+    """exiftool is missing, too old, or gave up; the message says what to do."""
 
 
 @cache
 def check_exiftool() -> str:
-    """The path of exiftool.
+    """Find exiftool, and return its path.
 
     Raises:
-        ExiftoolError: There is none, or an old one.
+        ExiftoolError: It is missing or too old.
     """
     path = shutil.which("exiftool")
     if path is None:
@@ -56,32 +56,34 @@ def edit_files(folder: Path, edits: dict[str, list[str]]) -> tuple[dict[str, Tag
 
     Args:
         folder: Where the files are.
-        edits: File name -> arguments of exiftool that change it; none: it is only read. Names and
-            arguments of this project alone: text of others goes through a JSON file (-json+=).
+        edits: File name -> exiftool's arguments that change it; empty: it is only read. Never text
+            from outside this project, which could be taken for options: that goes through a JSON
+            file (-json+=).
 
     Returns:
-        Of each file that exiftool could read its metadata, and of each that it had something to say
-        of, while writing, the first line.
+        The metadata of each file that exiftool could read; and, for each that it complained about
+        while writing, the first line.
 
     Raises:
-        ExiftoolError: It crashed, or took longer than 10 seconds a file.
+        ExiftoolError: It crashed, or took longer than 10 seconds per file.
     """
     if not edits:
         return {}, {}
     commands = [[*WRITE, *edit, name] for name, edit in edits.items() if edit]
     commands.append([*READ, *edits])
     lines = "\n-execute\n".join("\n".join(command) for command in commands)
+    command = [check_exiftool(), *PLAIN, "-@", "-"]
+    limit = START_SECONDS + SECONDS_A_FILE * len(edits)
     try:
         answer = subprocess.run(
-            [check_exiftool(), *PLAIN, "-@", "-"], cwd=folder, input=lines.encode(),
-            capture_output=True, timeout=START_SECONDS + SECONDS_A_FILE * len(edits),
-        )  # fmt: skip
-        # Numbers as they are written: 1.50 is not 1.5 where it is a keyword.
+            command, cwd=folder, input=lines.encode(), capture_output=True, timeout=limit
+        )
+        # Numbers stay text: as a keyword, 1.50 is not 1.5.
         files = json.loads(answer.stdout, parse_int=str, parse_float=str) if answer.stdout else []
     except subprocess.TimeoutExpired as error:
-        raise ExiftoolError("exiftool does not come to an end with it") from error
+        raise ExiftoolError(f"exiftool did not finish with it within {limit} s") from error
     except (ValueError, RecursionError) as error:
-        raise ExiftoolError("exiftool cannot cope with it") from error
+        raise ExiftoolError("exiftool gave no usable answer for it") from error
     notes: dict[str, str] = {}
     for line in answer.stderr.decode(errors="replace").splitlines():
         text, _, name = line.rpartition(" - ")
@@ -90,7 +92,7 @@ def edit_files(folder: Path, edits: dict[str, list[str]]) -> tuple[dict[str, Tag
 
 
 def texts_of(tags: Tags, key: str) -> list[str]:
-    """The values of a tag, one by one."""
+    """Return the values of a tag, one by one, as text."""
     values = (value if isinstance(value, list) else [value] for value in tags.get(key, []))
     return [str(each) for value in values for each in value]
 
@@ -99,6 +101,6 @@ def _tags(entry: dict[str, Any]) -> Tags:
     tags: Tags = {}
     for key, value in entry.items():
         if key != "SourceFile":
-            # Copy1 numbers repetitions of a name, through all blocks.
+            # Repetitions of a name are numbered, as in IFD0:Copy1:Make.
             tags.setdefault(re.sub(r":Copy\d+:", ":", key), []).append(value)
     return tags

@@ -1,17 +1,35 @@
-"""What is written about a photo: keywords and a place, in words that metadata can hold."""
+"""Say what is written about a photo: keywords and a place, also under exiftool's names."""
 
 import re
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from babel.core import get_global
 
+from models.metadata.exiftool import Tags, texts_of
 from models.places.landmarks import Place, country_name
 
-# Not of XML 1.0, or of no use in a line: control characters, lone halves of pairs.
+# Not allowed in XML 1.0, or of no use in a line: control characters, lone halves of pairs.
 UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-# The CLDR also maps codes of states that are gone; XKX is what people use for Kosovo.
+# The CLDR also maps codes of former states; XKX is what people use for Kosovo.
 FORMER_COUNTRIES = ("BUR", "DDR", "FXX", "TMP", "XKK", "YMD", "ZAR")
+KEYWORD_BYTES = 64
+# Place name -> its XMP tag, its IPTC tag, and the most bytes that IPTC takes (IIM 4.2).
+NAMES = {
+    "City": ("XMP-photoshop:City", "IPTC:City", 32),
+    "Country": ("XMP-photoshop:Country", "IPTC:Country-PrimaryLocationName", 64),
+    "CountryCode": ("XMP-iptcCore:CountryCode", "IPTC:Country-PrimaryLocationCode", 3),
+    "Location": ("XMP-iptcCore:Location", "IPTC:Sub-location", 32),
+}
+POSITION = re.compile(r"(GPS|XMP-exif):GPS(Latitude|Longitude)")
+# What a camera said about the position that is replaced; its clock stays.
+STALE = [
+    f"{block}:GPS{name}"
+    for block in ("GPS", "XMP-exif")
+    for name in ("Altitude", "AltitudeRef", "DOP", "HPositioningError", "AreaInformation")
+]
+UTF8 = "\x1b%G"  # as IPTC declares it
 
 
 @dataclass(frozen=True)
@@ -20,7 +38,7 @@ class PhotoTags:
 
     Attributes:
         keywords: Any text; each becomes one line, blank ones and repetitions are left out.
-        place: Where it was taken; None: keywords alone.
+        place: Where it was taken; None: only keywords are written.
         probability: Of the landmark, in [0, 1].
         model: Name and digest of the model file that said so.
     """
@@ -31,7 +49,7 @@ class PhotoTags:
     model: str
 
     def __post_init__(self) -> None:
-        """Refuse a place that cannot be: it would be believed for years."""
+        """Refuse an impossible place: it would be believed for years."""
         place = self.place
         if place and not (abs(place.latitude) <= 90 and abs(place.longitude) <= 180):
             raise ValueError(f"{place.latitude}, {place.longitude} is not a point on earth")
@@ -39,7 +57,7 @@ class PhotoTags:
         object.__setattr__(self, "keywords", tuple(keyword for keyword in clean if keyword))
 
     def place_names(self) -> dict[str, str]:
-        """City, Country, CountryCode (three letters) and Location, as far as known."""
+        """Return City, Country, CountryCode (three letters) and Location, as far as known."""
         if self.place is None:
             return {}
         names = {
@@ -51,7 +69,7 @@ class PhotoTags:
         return {name: text for name, value in names.items() if (text := clean_text(value))}
 
     def describe(self, with_names: bool) -> str:
-        """What is written, in one line."""
+        """Say in one line what is written."""
         parts = []
         if self.place is not None:
             parts = [f"position {self.place.latitude:.5f}, {self.place.longitude:.5f}"]
@@ -60,13 +78,13 @@ class PhotoTags:
 
 
 def clean_text(text: str) -> str:
-    """One line with single spaces, of characters that XML can hold."""
+    """Return one line with single spaces, of characters that XML can hold."""
     return UNWRITABLE.sub("", " ".join(text.split())).strip()
 
 
 @cache
 def three_letters() -> dict[str, str]:
-    """ISO 3166-1 codes of two letters -> of three letters, which IPTC wants."""
+    """Map ISO 3166-1 codes of two letters to those of three, which IPTC wants."""
     aliases = get_global("territory_aliases").items()
     codes = {
         new[0]: old
@@ -74,3 +92,70 @@ def three_letters() -> dict[str, str]:
         if re.fullmatch("[A-Z]{3}", old) and len(new) == 1 and old not in FORMER_COUNTRIES
     }
     return {**codes, "XK": "XKX"}
+
+
+def has_position(before: Tags) -> bool:
+    """Tell whether a photo says where it was taken, in EXIF or XMP."""
+    return any(map(POSITION.fullmatch, before))
+
+
+def has_place_names(before: Tags) -> bool:
+    """Tell whether a photo names a place, in XMP or IPTC."""
+    return any(key in before for keys in NAMES.values() for key in keys)
+
+
+def tags_to_add(before: Tags, tags: PhotoTags, with_iptc: bool) -> dict[str, Any]:
+    """Return the position, place names and keywords that a photo lacks.
+
+    Args:
+        before: What it says now.
+        tags: What it is to say.
+        with_iptc: Whether its format has room for IPTC.
+
+    Returns:
+        exiftool's name -> text, degrees, or a list of what joins the list that is there.
+    """
+    # New text cannot join IPTC text in an unknown encoding: it would declare that to be UTF-8.
+    own = [text for key in before if key.startswith("IPTC:") for text in texts_of(before, key)]
+    is_utf8 = UTF8 in texts_of(before, "IPTC:CodedCharacterSet")
+    with_iptc = with_iptc and (is_utf8 or "".join(own).isascii())
+    added: dict[str, Any] = {}
+    if place := tags.place:
+        added = {
+            # EXIF has no signs: it takes letters.
+            "GPS:GPSLatitude": abs(place.latitude),
+            "GPS:GPSLatitudeRef": "NS"[place.latitude < 0],
+            "GPS:GPSLongitude": abs(place.longitude),
+            "GPS:GPSLongitudeRef": "EW"[place.longitude < 0],
+            "GPS:GPSMapDatum": "WGS-84",
+            "XMP-exif:GPSLatitude": place.latitude,
+            "XMP-exif:GPSLongitude": place.longitude,
+        }
+    # All or none: the city that a person wrote and a country from here could contradict.
+    names = {} if has_place_names(before) else tags.place_names()
+    for name, text in names.items():
+        xmp_key, iptc_key, limit = NAMES[name]
+        added[xmp_key] = text
+        if with_iptc:
+            added[iptc_key] = _cut(text, limit)
+    lists = {"XMP-dc:Subject": tags.keywords}
+    if with_iptc:
+        lists["IPTC:Keywords"] = tuple(_cut(keyword, KEYWORD_BYTES) for keyword in tags.keywords)
+    for key, keywords in lists.items():
+        known = texts_of(before, key)
+        if fresh := [each for each in dict.fromkeys(keywords) if each not in known]:
+            added[key] = fresh
+    return added
+
+
+def settings_to_add(before: Tags, added: dict[str, Any]) -> dict[str, str]:
+    """Return what IPTC needs beside its text: its encoding, and a digest if there was one."""
+    if not any(key.startswith("IPTC:") for key in added):
+        return {}
+    digest = {"Photoshop:IPTCDigest": "new"} if "Photoshop:IPTCDigest" in before else {}
+    return {"IPTC:CodedCharacterSet": UTF8} | digest
+
+
+def _cut(text: str, length: int) -> str:
+    """Return the longest start of a text that fits into this many bytes."""
+    return text.encode()[:length].decode(errors="ignore").strip()

@@ -11,22 +11,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-# A name says whose it is, so that a later run knows whether that program still lives.
+# The name says which program on which machine it belongs to, so that a later run can tell whether
+# that program still runs.
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 PARTIAL = re.compile(r"\.landmarks-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
 LEFT_BEHIND_SECONDS = 600
 
 
 class ChangeError(RuntimeError):
-    """A change that was not made, or a journal that cannot be read; the message says why."""
+    """A change that was not made, or an unreadable journal; the message says why."""
 
 
 def partial_name() -> str:
-    """A new name for a file or folder that is not to outlive this program."""
+    """Return a new name for a file or folder that must not outlive this program."""
     return f".landmarks-{HOST}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
-def swap(
+def replace_file(
     target: Path,
     old: bytes | None,
     new: bytes | None,
@@ -34,10 +35,13 @@ def swap(
 ) -> None:
     """Replace a file's content; a kill at any moment leaves the old file or the new one.
 
+    Unlike models.files.atomic this also keeps what the file system says of a photo, and refuses a
+    file that another program has changed.
+
     Args:
-        target: No symbolic link. Mode, owner and modification time stay.
+        target: Not a symbolic link. Mode, owner and modification time stay.
         old: What it holds; None: there is no file.
-        new: What it shall hold; None: the file is deleted.
+        new: What it is to hold; None: the file is deleted.
         before: Called when the new content is on disk and the old file still in place.
 
     Raises:
@@ -54,7 +58,7 @@ def swap(
                 os.fsync(file.fileno())
             if old is not None:
                 status = target.stat()
-                with suppress(OSError, AttributeError):  # only root gives files away
+                with suppress(OSError, AttributeError):  # only root may; Windows has no owners
                     os.chown(partial, status.st_uid, status.st_gid)
                 shutil.copystat(target, partial)
         if before is not None:
@@ -68,7 +72,7 @@ def swap(
             os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name itself must reach the disk
+    if os.name == "posix":  # or a power cut could bring the old name back
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -87,13 +91,13 @@ def check_writable(target: Path) -> None:
 
 
 def reason(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Return what an error says, in one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text.strip() or type(error).__name__).splitlines()[0]
 
 
 def remove_left_behind(folder: Path) -> None:
-    """Delete what killed programs of this project left in a folder, not what others still use."""
+    """Delete what killed runs of this project left in a folder, but not what live ones use."""
     for path in folder.glob(".landmarks-*"):
         match = PARTIAL.fullmatch(path.name)
         with suppress(OSError):
@@ -102,12 +106,12 @@ def remove_left_behind(folder: Path) -> None:
 
 
 def _is_left_behind(path: Path, host: str, process: str) -> bool:
-    if host == HOST and os.name == "posix":  # elsewhere signal 0 ends the process
+    if host == HOST and os.name == "posix":  # on Windows, signal 0 would end the process
         try:
             os.kill(int(process), 0)
         except (ProcessLookupError, OverflowError):
             return True
         except PermissionError:
             return False
-    # Not the time of modification: that is the old file's.
+    # ctime, as the time of modification is copied from the old file.
     return time.time() - path.stat().st_ctime > LEFT_BEHIND_SECONDS

@@ -1,7 +1,7 @@
-"""XMP sidecar files: what is known about a photo, in a file beside it.
+"""Write XMP sidecar files: what is known about a photo, in a file beside it.
 
-A sidecar is called as the photo with .xmp behind: photo.jpg.xmp, the way of darktable and digiKam.
-photo.xmp, Adobe's way, would be one file for photo.jpg and photo.heic, and is for raw files.
+A sidecar has the photo's name plus .xmp: photo.jpg.xmp, as darktable and digiKam name it. Adobe's
+photo.xmp would be one file for both photo.jpg and photo.heic, and is meant for raw files.
 """
 
 import re
@@ -28,30 +28,31 @@ PACKET = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{}\n<?xpacke
 
 
 def sidecar_path(photo: Path) -> Path:
-    """Where a photo's sidecar lies."""
+    """Return the path of a photo's sidecar."""
     return photo.with_name(photo.name + ".xmp")
 
 
 def write_sidecar(
     photo: Path, tags: PhotoTags, journal: Journal | None, overwrite_gps: bool = False
 ) -> Outcome:
-    """Write a photo's sidecar, or add to the one that is there.
+    """Write a photo's sidecar, or add to an existing one.
 
-    A photo with a position of its own is left alone, and a sidecar with one: programs believe a
-    sidecar more than the photo. Whatever an existing sidecar holds is kept.
+    Nothing is written where the photo or its sidecar has a position: programs believe a sidecar
+    more than the photo. Whatever an existing sidecar holds is kept.
 
     Args:
         photo: Not changed.
         tags: What to write.
-        journal: Where undo is noted; None: a dry run, nothing is written.
-        overwrite_gps: Write all the same, and replace a sidecar's position.
+        journal: Records how to undo the change; None: a dry run, nothing is written.
+        overwrite_gps: Also write where there is a position, and replace a sidecar's.
 
     Returns:
-        sidecar, skip or fail; nothing is raised for a bad photo or sidecar.
+        An outcome whose action is sidecar, skip or fail; nothing is raised for a bad photo or
+        sidecar.
     """
     try:
         if not photo.is_file():
-            raise ChangeError("does not exist, or is no file")
+            raise ChangeError("does not exist, or is not a file")
         if not overwrite_gps and (own := read_position(photo)) is not None:
             where = f"{own.latitude:.5f}, {own.longitude:.5f}"
             return Outcome(photo, "skip", None, f"has a position of its own ({where})")
@@ -81,11 +82,11 @@ def merge_sidecar(
 
     Args:
         old: UTF-8 or UTF-16 XMP; None: there is none yet.
-        tags: What to add; keywords and place names that are there stay.
+        tags: What to add; existing keywords and place names stay.
         overwrite_gps: Replace its position, if it has one.
 
     Returns:
-        The new text (None: nothing to add) and one line that says what is in it, or why not.
+        The new text (None: nothing to add) and one line that says what is added, or why not.
 
     Raises:
         ChangeError: It is damaged, or not XMP that this project understands.
@@ -93,7 +94,8 @@ def merge_sidecar(
     root, prefixes = _parse(old) if old is not None else (_empty_packet(), {})
     tree = root if root.tag == _name("rdf:RDF") else root.find(_name("rdf:RDF"))
     if tree is None or root.tag not in (_name("x:xmpmeta"), _name("rdf:RDF")):
-        raise ChangeError("its sidecar is not XMP; it was left alone")
+        raise ChangeError("its sidecar is not XMP, and was left alone")
+    # Properties may be spread over several blocks, which all describe the photo.
     blocks = tree.findall(_name("rdf:Description"))
     if not blocks:
         blocks = [ET.SubElement(tree, _name("rdf:Description"), {_name("rdf:about"): ""})]
@@ -128,18 +130,21 @@ def merge_sidecar(
 
 
 def xmp_degrees(degrees: float, signs: str) -> str:
-    """A coordinate as XMP wants it: 48,51.492000N (Adobe XMP specification part 2, GPSCoordinate).
+    """Write a coordinate as XMP wants it: 48,51.492000N.
+
+    The format is GPSCoordinate in part 2 of Adobe's XMP specification.
 
     Args:
         degrees: Signed.
         signs: The letters for positive and negative.
     """
+    # In whole millionths of a minute, so that rounding never writes 60 minutes.
     whole, millionths = divmod(round(abs(degrees) * 60 * 1000**2), 60 * 1000**2)
     return f"{whole},{millionths / 1000**2:.6f}{signs[degrees < 0]}"
 
 
 class _Builder(ET.TreeBuilder):
-    """Keeps comments and prefixes, and refuses entities: XMP has none, attacks do."""
+    """Keep comments and prefixes, and refuse entities: XMP has none, attacks do."""
 
     def __init__(self) -> None:
         super().__init__(insert_comments=True, insert_pis=True)
@@ -159,7 +164,7 @@ def _parse(text: bytes) -> tuple[ET.Element, dict[str, str]]:
         parser.feed(text)
         return parser.close(), builder.prefixes
     except (ET.ParseError, ValueError, LookupError) as error:
-        raise ChangeError(f"its sidecar is damaged ({error}); it was left alone") from error
+        raise ChangeError(f"its sidecar is damaged ({error}), and was left alone") from error
 
 
 def _empty_packet() -> ET.Element:
@@ -171,18 +176,18 @@ def _empty_packet() -> ET.Element:
 def _serialise(root: ET.Element, prefixes: dict[str, str]) -> bytes:
     # ElementTree's table of prefixes is global: ours come last, so that they always hold.
     for prefix, uri in {**prefixes, **NAMESPACES}.items():
-        if prefix and not re.fullmatch(r"ns\d+", prefix):  # such are ElementTree's own
+        if prefix and not re.fullmatch(r"ns\d+", prefix):  # reserved by ElementTree
             ET.register_namespace(prefix, uri)
     if not prefixes:
         ET.indent(root)
     try:
         return PACKET.format(ET.tostring(root, encoding="unicode")).encode()
     except RecursionError as error:
-        raise ChangeError("its sidecar is nested too deeply; it was left alone") from error
+        raise ChangeError("its sidecar is nested too deeply, and was left alone") from error
 
 
 def _name(short: str) -> str:
-    """dc:subject -> {http://purl.org/dc/elements/1.1/}subject."""
+    """Expand a name: dc:subject -> {http://purl.org/dc/elements/1.1/}subject."""
     prefix, name = short.split(":")
     return f"{{{NAMESPACES[prefix]}}}{name}"
 
@@ -203,12 +208,12 @@ def _set(blocks: list[ET.Element], short: str, value: str) -> None:
 
 
 def _keyword_bag(blocks: list[ET.Element]) -> ET.Element | None:
-    """The list of keywords, if there is one."""
+    """Return the list of keywords, if there is one."""
     name = _name("dc:subject")
     found = [element for block in blocks for element in block.findall(name)]
     if not found and not any(name in block.attrib for block in blocks):
         return None
     bag = found[0].find(_name("rdf:Bag")) if len(found) == 1 else None
     if bag is None:
-        raise ChangeError("its sidecar lists keywords in a way this project does not know")
+        raise ChangeError("its sidecar lists keywords in an unknown way")
     return bag

@@ -1,4 +1,4 @@
-"""Proof that a program changed of a photo what it was told to, and nothing else."""
+"""Verify that a program changed in a photo what it was told to, and nothing else."""
 
 import hashlib
 import io
@@ -15,8 +15,8 @@ from models.photos.limits import MAX_PIXELS, find_excess, max_pixels, tile_pixel
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 STRIP_PX = 256
 MAX_FRAMES = 1000
-WARNING = "ExifTool:Warning"  # its words depend on which program wrote the same
-# Where things lie in a file, how they are coded, which program wrote the XMP: not what they say.
+WARNING = "ExifTool:Warning"  # its wording depends on which program wrote the file
+# Tags about where things lie in a file and how they are encoded, not about what they say.
 VOLATILE = re.compile(
     rf"{WARNING}|File:(FileType|ExifByteOrder|CurrentIPTCDigest)|Photoshop:IPTCDigest"
     r"|XMP-x:XMPToolkit|IPTC:CodedCharacterSet|RIFF:(WebP_Flags|Image(Width|Height))"
@@ -25,13 +25,13 @@ VOLATILE = re.compile(
 
 
 def digest_pixels(content: bytes) -> bytes:
-    """Digest of size, mode and pixels of a photo's pictures, up to 100 megapixels in all.
+    """Return a digest of size, mode and pixels of a photo's frames, up to 100 megapixels in all.
 
     Raises:
-        ChangeError: It cannot be decoded, or would cost more than models.photos allows.
+        ChangeError: It cannot be decoded, or costs more than models.photos allows.
     """
     if excess := find_excess(content):
-        raise ChangeError(f"{excess}, as no photo does")
+        raise ChangeError(f"{excess}, unlike any real photo")
     digest, budget = hashlib.sha256(), MAX_PIXELS
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -40,21 +40,22 @@ def digest_pixels(content: bytes) -> bytes:
                 raise ValueError("too many pixels")
             for frame in ImageSequence.Iterator(image):
                 digest.update(f"{frame.mode} {frame.size}".encode())
-                for top in range(0, frame.height, STRIP_PX):  # a copy of all would be large
+                for top in range(0, frame.height, STRIP_PX):  # not one copy as large as the frame
                     bottom = min(top + STRIP_PX, frame.height)
                     digest.update(frame.crop((0, top, frame.width, bottom)).tobytes())
+                # Tiny frames cost more than their pixels: they count as a thousandth of the budget.
                 budget -= max(frame.width * frame.height, MAX_PIXELS // MAX_FRAMES)
                 if budget < 0:
                     break
     except Exception as error:  # decoders raise whatever a broken file makes them raise
-        raise ChangeError("cannot be decoded whole") from error
+        raise ChangeError("cannot be decoded completely") from error
     return digest.digest()
 
 
 def find_difference(
     before: Tags, after: Tags, added: dict[str, Any], removed: Collection[str]
 ) -> str | None:
-    """The first tag that is not what it should be; None: all are.
+    """Return the first tag that is not what it should be; None: all are.
 
     Args:
         before: What the photo said.
@@ -68,7 +69,7 @@ def find_difference(
             right = found == [*texts_of(before, key), *value]
         elif isinstance(value, str):
             right = found == [value]
-        else:  # fractions of seconds; this is a tenth of a metre
+        else:  # EXIF stores fractions of seconds; this tolerance is a tenth of a metre
             right = len(found) == 1 and abs(float(found[0]) - value) < 1e-6
         if not right:
             return key

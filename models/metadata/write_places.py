@@ -1,8 +1,9 @@
-"""Places of tagged photos into the photos' own metadata, or into files beside them."""
+"""Write the places of tagged photos into their own metadata or into sidecars, and undo that."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -11,40 +12,42 @@ from models.metadata.photo_tags import PhotoTags
 from models.metadata.safe_replace import ChangeError
 from models.metadata.sidecar import write_sidecar
 from models.metadata.undo_journal import Journal, Outcome, undo
-from models.predictor import Predictor
-from models.tagging.photo_list import NamedNothing
-from models.tagging.resumable_table import WorkFile
+from models.tagging.photo_list import PhotosNotFound
+from models.tagging.resumable_table import ResumableTable
 from models.tagging.table import Row, one_line
+
+if TYPE_CHECKING:  # an undo starts without torch
+    from models.predictor import Predictor
 
 
 def record_places(
-    work: WorkFile,
-    predictor: Predictor,
+    table: ResumableTable,
+    predictor: "Predictor",
     embedded: bool,
     dry_run: bool,
     overwrite_gps: bool,
     min_score: float | None,
 ) -> None:
-    """Write the places of known landmarks, or list what would be written; prints what became of it.
+    """Write the places of known landmarks, or list what would be written; print the outcome.
 
     Args:
-        work: Rows of all photos. The journal lies beside its table.
+        table: Rows of all photos. The journal lies beside its output.
         predictor: The model that made the rows.
         embedded: Into the photo itself where its format allows that; else into a sidecar.
         dry_run: Change nothing.
-        overwrite_gps: Also where a photo has a position.
-        min_score: Only where known_score is at least this; None: of all known landmarks.
+        overwrite_gps: Also write where a photo has a position.
+        min_score: Only where known_score is at least this; None: for all known landmarks.
     """
-    path = work.out.with_name(work.out.name + ".journal")
+    path = table.out.with_name(table.out.name + ".journal")
     journal = None if dry_run else Journal(path)
     sure = (
         (photo, row)
-        for photo, row in work.photos()
+        for photo, row in table.photos()
         if row["known"] and (min_score is None or row["known_score"] >= min_score)
     )
     outcomes = write_places(sure, predictor, embedded, journal, overwrite_gps)
     tally: Counter[str] = Counter()
-    for outcome in tqdm(outcomes, "writing places", work.counts().known, unit="photo"):
+    for outcome in tqdm(outcomes, "writing places", table.counts().known, unit="photo"):
         tally[outcome.action] += 1
         if dry_run or outcome.action == "fail":
             tqdm.write(one_line(f"{outcome.action} {outcome.photo}: {outcome.note}"))
@@ -53,31 +56,31 @@ def record_places(
         f"{tally['skip']:,} left alone, {tally['fail']:,} not possible"
     )
     if dry_run:
-        print(f"places would go into {done}. Without --dry-run they do")
+        print(f"places would go into {done}. Run without --dry-run to write them")
     elif tally["embed"] + tally["sidecar"]:
-        print(f"places went into {done}. Take back: python -m models.tag --undo {path}")
+        print(f"places went into {done}. Undo: python -m models.tag --undo {path}")
     else:
         print(f"places went into {done}")
 
 
 def write_places(
     photos: Iterable[tuple[Path, Row]],
-    predictor: Predictor,
+    predictor: "Predictor",
     embedded: bool,
     journal: Journal | None,
     overwrite_gps: bool,
 ) -> Iterator[Outcome]:
-    """Write where photos were taken; of photos of known landmarks with a place alone.
+    """Write where photos were taken; skip those that show no known landmark with a place.
 
     Args:
         photos: Paths and rows.
-        predictor: As in record_places, like the others.
-        embedded: See there.
-        journal: Where undo is noted; None: a dry run.
-        overwrite_gps: See there.
+        predictor: The model that made the rows.
+        embedded: Into the photo itself where its format allows that; else into a sidecar.
+        journal: Records how to undo each change; None: a dry run, nothing is written.
+        overwrite_gps: Also write where a photo has a position.
 
-    Returns:
-        What became of each of these photos.
+    Yields:
+        What became of each photo that has something to write.
     """
     jobs = (
         (path, tags) for path, row in photos if (tags := photo_tags(row, predictor)) is not None
@@ -89,8 +92,8 @@ def write_places(
             yield write_sidecar(path, tags, journal, overwrite_gps)
 
 
-def photo_tags(row: Row, predictor: Predictor) -> PhotoTags | None:
-    """What a row says about its photo's place; None where it shows no known landmark with one."""
+def photo_tags(row: Row, predictor: "Predictor") -> PhotoTags | None:
+    """Return what a row says about its photo's place; None without a known landmark and place."""
     place = predictor.place(row["label_1"]) if row["known"] else None
     if place is None:
         return None
@@ -99,22 +102,23 @@ def photo_tags(row: Row, predictor: Predictor) -> PhotoTags | None:
 
 
 def undo_places(path: Path) -> int:
-    """Take back what a journal says, and print what became of it.
+    """Undo the changes of a journal, and print what became of the files.
 
     Returns:
-        How many files could not be taken back; each has a line that says why.
+        How many files could not be restored; a printed line says why for each.
 
     Raises:
-        NamedNothing: No journal is there.
+        PhotosNotFound: There is no journal at the path.
     """
     tally: Counter[str] = Counter()
     try:
-        for outcome in tqdm(undo(path), "taking back", unit="file", delay=1):
+        # delay: an undo of a few files, or one that fails at once, shows no bar.
+        for outcome in tqdm(undo(path), "undoing", unit="file", delay=1):
             tally[outcome.action] += 1
             if outcome.action == "fail":
                 tqdm.write(one_line(f"fail {outcome.photo}: {outcome.note}"))
     except ChangeError as error:
-        raise NamedNothing(str(error)) from error
+        raise PhotosNotFound(str(error)) from error
     print(
         f"{tally['undo']:,} files are as they were, {tally['skip']:,} were already, "
         f"{tally['fail']:,} not possible"

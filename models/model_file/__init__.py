@@ -1,1 +1,1 @@
-"""What a model file holds and computes."""
+"""The model file: what it computes, how it is saved and loaded, where its evidence lies."""

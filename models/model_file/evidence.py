@@ -1,4 +1,4 @@
-"""From the maps of a model file to places in the photo: what it saw, boxes, a mask to lay over."""
+"""Place the maps of a model file in the photo: the region it saw, an overlay, a box."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,20 @@ import numpy as np
 from models.model_file.preprocess import Preprocess
 
 BOX_LEVEL = 0.25
-"""Part of a map's largest value that counts as evidence; see benchmarks/evidence.py."""
+"""Fraction of a map's largest value that counts as evidence; see benchmarks/evidence.py."""
 
 
 @dataclass(frozen=True)
 class Box:
     """A rectangle, in fractions of the upright photo's width and height.
 
+    May reach beyond the photo.
+
     Attributes:
-        left: From the left rim.
-        top: From the upper rim.
-        width: Of the photo's width.
-        height: Of the photo's height.
+        left: Distance from the left edge.
+        top: Distance from the top edge.
+        width: Fraction of the photo's width.
+        height: Fraction of the photo's height.
     """
 
     left: float
@@ -29,11 +31,11 @@ class Box:
 
     @property
     def area(self) -> float:
-        """Fraction of the photo."""
+        """Fraction of the photo's area."""
         return self.width * self.height
 
     def overlap(self, other: "Box") -> float:
-        """Intersection over union, in [0, 1]."""
+        """Return the intersection over union, in [0, 1]."""
         wide = min(self.left + self.width, other.left + other.width) - max(self.left, other.left)
         high = min(self.top + self.height, other.top + other.height) - max(self.top, other.top)
         shared = max(0.0, wide) * max(0.0, high)
@@ -41,36 +43,38 @@ class Box:
 
 
 def seen_region(preprocess: Preprocess, height_px: int, width_px: int) -> Box:
-    """The part of a photo that the network sees.
+    """Return the part of a photo that the network sees.
 
     Args:
-        preprocess: Of the model file.
-        height_px: Of the upright photo, at any scale.
-        width_px: Likewise.
+        preprocess: The model file's.
+        height_px: Height of the upright photo, at any scale.
+        width_px: Its width, at the same scale.
 
     Returns:
-        For mode "crop" a part of the photo; for "pad" it reaches beyond the photo's rims.
+        For mode "crop", a part of the photo; for "pad", it reaches beyond the photo's edges.
     """
     high, wide = preprocess.resized(height_px, width_px)
-    # As resize_weights: a crop starts at floor(excess / 2), a border is floor(missing / 2) wide.
+    # As in resize_weights: a crop starts at floor(excess / 2), and a border is floor(missing / 2)
+    # wide; int() rounds both towards zero.
     top, left = int((high - preprocess.crop_px) / 2), int((wide - preprocess.crop_px) / 2)
     side = preprocess.crop_px
     return Box(left / wide, top / high, side / wide, side / high)
 
 
 def spread(evidence: np.ndarray, region: Box, height_px: int, width_px: int) -> np.ndarray:
-    """Lay a map over its photo.
+    """Stretch a map over its photo.
 
     Args:
         evidence: (h, w) float32 >= 0, over the region.
         region: What the network saw.
-        height_px: Of the photo to cover.
-        width_px: Likewise.
+        height_px: Height of the result.
+        width_px: Width of the result.
 
     Returns:
-        (height_px, width_px) float32 in [0, 1], the map's largest value being 1; 0 outside the
+        (height_px, width_px) float32 in [0, 1], where 1 is the map's largest value; 0 outside the
         region.
     """
+    # Centres of the result's pixels, in fractions of the photo; then in cells of the map.
     rows = (np.arange(height_px) + 0.5) / height_px
     columns = (np.arange(width_px) + 0.5) / width_px
     high, wide = evidence.shape
@@ -78,7 +82,7 @@ def spread(evidence: np.ndarray, region: Box, height_px: int, width_px: int) -> 
     x = (columns - region.left) / region.width * wide - 0.5
     inside_y, inside_x = (y >= -0.5) & (y <= high - 0.5), (x >= -0.5) & (x <= wide - 0.5)
     grid_x, grid_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
-    peak = max(1e-12, float(evidence.max()))
+    peak = max(1e-12, float(evidence.max()))  # an empty map stays empty
     laid = cv2.remap(
         evidence / peak, grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
@@ -88,33 +92,35 @@ def spread(evidence: np.ndarray, region: Box, height_px: int, width_px: int) -> 
 def find_box(
     evidence: np.ndarray, region: Box, level: float = BOX_LEVEL, side_px: int = 128
 ) -> Box | None:
-    """The box of the evidence: of its largest connected part above a level.
+    """Return the box around the largest connected part of the evidence above a level.
 
     Args:
         evidence: (h, w) float32 >= 0, over the region.
         region: What the network saw.
-        level: Of the largest value, in (0, 1).
-        side_px: How finely the map is laid out before it is cut, in pixels a side.
+        level: Fraction of the map's largest value, in (0, 1).
+        side_px: Resolution of the box: the map is cut at this many pixels per side.
 
     Returns:
-        None where the map is empty.
+        None where the map is empty, or speaks only outside the photo.
     """
     if not evidence.max() > 0:
         return None
     mask = largest_part(spread(evidence, region, side_px, side_px) >= level)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if len(rows) == 0:
-        return None  # all of it lies in the border around a padded photo
+        return None  # it lies entirely in the border around a padded photo
     top, left = rows[0] / side_px, columns[0] / side_px
     return Box(
-        float(left), float(top),
-        float((columns[-1] + 1) / side_px - left), float((rows[-1] + 1) / side_px - top),
-    )  # fmt: skip
+        left=float(left),
+        top=float(top),
+        width=float((columns[-1] + 1) / side_px - left),
+        height=float((rows[-1] + 1) / side_px - top),
+    )
 
 
 def largest_part(mask: np.ndarray) -> np.ndarray:
-    """(H, W) bool -> (H, W) bool, its largest connected part alone."""
+    """Keep only the largest connected part of a mask: (H, W) bool -> (H, W) bool."""
     _, parts, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    if len(statistics) == 1:
+    if len(statistics) == 1:  # part 0 is the background
         return mask
     return parts == 1 + statistics[1:, cv2.CC_STAT_AREA].argmax()

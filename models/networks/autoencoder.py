@@ -1,48 +1,34 @@
-"""A masked, denoising autoencoder around the network from scratch, and the file of its encoder."""
+"""A masked, denoising autoencoder around the network from scratch: hide, restore, compare."""
 
-import os
-import pickle
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from models.networks.scratch_cnn import ACTIVATIONS, NORMS, ScratchCNN
 
-ENCODER_FILE = "encoder.pt"
-INIT_FILE = "init.pt"
-"""A copy of the encoder that a training started from, in its run folder."""
-ENCODER_FORMAT = 1
-ENCODER_SETTINGS = ("width", "depth", "stem", "norm", "activation")
-"""What decides the shapes and the meaning of an encoder's weights."""
 DECODER_WIDTHS = (128, 64, 32, 16)
 VISIBLE_WEIGHT = 0.1
 """Weight of a visible pixel's error; 1 for a hidden one."""
 
 
-class EncoderError(ValueError):
-    """An encoder file that cannot start a network; the message names the fix."""
-
-
 class Decoder(nn.Module):
-    """Small on purpose: (B, C, S / 32, S / 32) -> (B, 3, S, S).
+    """Turn the encoder's features into a photo: (B, C, S / 32, S / 32) -> (B, 3, S, S).
 
     A 1x1 convolution, then five times: nearest-neighbour enlargement by 2 and a 3x3 convolution,
-    which leaves no checkerboard as transposed ones do (Odena et al. 2016). It has a quarter of
-    the multiplications of the default encoder; what it could learn by itself is of no use later.
+    which leaves no checkerboard as transposed ones do (Odena et al. 2016). It is small on purpose,
+    with a quarter of the default encoder's multiplications: what the decoder learns is thrown away.
 
     Args:
         channels: C.
-        norm: Channels -> layer.
-        activation: -> layer.
+        norm: Builds a norm layer for a number of channels.
+        activation: Builds an activation.
     """
 
     def __init__(
         self, channels: int, norm: Callable[[int], nn.Module], activation: Callable[[], nn.Module]
     ) -> None:
-        """No norm after the last convolution: its values are a photo's."""
+        """Build the layers; the last convolution has no norm, since its values are a photo's."""
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(channels, DECODER_WIDTHS[0], 1, bias=False)]
         inside = DECODER_WIDTHS[0]
@@ -59,23 +45,23 @@ class Decoder(nn.Module):
         self.last = nn.Conv2d(inside, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, 3, 32 H, 32 W)."""
+        """Return photos of features: (B, C, H, W) -> (B, 3, 32 H, 32 W)."""
         return self.last(self.layers(x))
 
 
 class Autoencoder(nn.Module):
-    """ScratchCNN without its head, and a decoder; all that is known passes between the two.
+    """Restore photos with ScratchCNN, without its head, as encoder and a small decoder.
 
-    No skip connections: they would hand visible pixels and noise past the encoder, which alone is
-    kept. SparK (Tian et al. 2023) has them, but with sparse convolutions, which never see the
-    hidden patches.
+    There are no skip connections: they would lead visible pixels and noise around the encoder, the
+    only part that is kept. SparK (Tian et al. 2023) has them, but its sparse convolutions never see
+    the hidden patches.
 
     Args:
-        width: See ScratchCNN, as the others.
+        width: Channels of the encoder's first stage; see ScratchCNN.
         depth: Blocks per stage.
         stem: conv, deep or patch.
-        norm: batch or group; the decoder's too.
-        activation: relu, silu or gelu; the decoder's too.
+        norm: batch or group, in the decoder too.
+        activation: relu, silu or gelu, in the decoder too.
     """
 
     def __init__(
@@ -86,34 +72,35 @@ class Autoencoder(nn.Module):
         norm: str = "batch",
         activation: str = "relu",
     ) -> None:
-        """Random weights."""
+        """Build both parts with random weights."""
         super().__init__()
         self.encoder = ScratchCNN(1, width, depth, stem, norm, activation)
-        self.encoder.head = nn.Identity()  # else its weights would be saved, and never learn
+        self.encoder.head = nn.Identity()  # else its weights would be saved although none learns
         self.decoder = Decoder(self.encoder.feature_count, NORMS[norm], ACTIVATIONS[activation])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) float32, normalised, S a multiple of 32 -> the same shape and scale."""
+        """Restore photos: (B, 3, S, S) float32, normalised, S a multiple of 32 -> the same."""
         return self.decoder(self.encoder.forward_features(x))
 
 
 def draw_hidden(
     count: int, side_px: int, patch_px: int, ratio: float, generator: torch.Generator
 ) -> Tensor:
-    """Which pixels to hide: square patches on a grid, equally many of each photo (He et al. 2022).
+    """Draw which pixels to hide: squares on a grid, the same number in each photo (He et al. 2022).
 
     Args:
-        count: B.
-        side_px: S, a multiple of patch_px.
-        patch_px: Side of a patch; at least two patches fit beside each other.
-        ratio: Part of the patches to hide; one of a photo is hidden and one is visible at least.
-        generator: Decides which.
+        count: Number of photos, B.
+        side_px: Side of the photos, S; a multiple of patch_px.
+        patch_px: Side of a square; at least two squares fit beside each other.
+        ratio: Fraction of the squares to hide; at least one is hidden and one stays visible.
+        generator: Source of the draws.
 
     Returns:
         (B, 1, S, S) bool.
     """
     grid = side_px // patch_px
     hidden = min(max(1, round(ratio * grid * grid)), grid * grid - 1)
+    # Ranks of random numbers, not a coin per square: so that each photo loses the same number.
     places = torch.rand(count, grid * grid, generator=generator).argsort(1)
     mask = (places < hidden).view(count, 1, grid, grid)
     return mask.repeat_interleave(patch_px, 2).repeat_interleave(patch_px, 3)
@@ -122,17 +109,17 @@ def draw_hidden(
 def spoil(
     images: Tensor, patch_px: int, ratio: float, noise: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Photos with noise (Vincent et al. 2008), and grey, which is 0, where they are hidden.
+    """Add noise to photos (Vincent et al. 2008), and turn what is hidden to grey, which is 0.
 
     Args:
         images: (B, 3, S, S) float32, normalised.
-        patch_px: See draw_hidden.
-        ratio: See draw_hidden.
+        patch_px: Side of the hidden squares.
+        ratio: Fraction of the squares that is hidden.
         noise: Standard deviation, in units of the normalised values.
-        generator: On the CPU.
+        generator: Source of the draws, on the CPU: every device then draws the same.
 
     Returns:
-        (B, 3, S, S) float32, and (B, 1, S, S) bool, which pixels are hidden.
+        (B, 3, S, S) float32, the spoiled photos, and (B, 1, S, S) bool, which pixels are hidden.
     """
     hidden = draw_hidden(len(images), images.shape[-1], patch_px, ratio, generator)
     hidden = hidden.to(images.device)
@@ -141,12 +128,12 @@ def spoil(
 
 
 def reconstruction_loss(output: Tensor, images: Tensor, hidden: Tensor) -> Tensor:
-    """Mean squared error, mainly of hidden pixels: copying what is visible teaches little.
+    """Return the mean squared error, mainly of hidden pixels: copying visible ones teaches little.
 
     Args:
-        output: (B, 3, S, S), what the autoencoder made of spoiled photos.
-        images: (B, 3, S, S) float32, the photos as they were.
-        hidden: (B, 1, S, S) bool.
+        output: (B, 3, S, S), what the autoencoder made of the spoiled photos.
+        images: (B, 3, S, S) float32, the photos before that.
+        hidden: (B, 1, S, S) bool, which pixels were hidden.
 
     Returns:
         () float32, in units of the normalised values squared.
@@ -154,73 +141,3 @@ def reconstruction_loss(output: Tensor, images: Tensor, hidden: Tensor) -> Tenso
     errors = (output.float() - images).square().mean(1, keepdim=True)
     weights = hidden + VISIBLE_WEIGHT * ~hidden
     return (errors * weights).sum() / weights.sum()
-
-
-def read_encoder(path: Path) -> dict[str, Any]:
-    """What train.autoencoder wrote of an encoder.
-
-    Args:
-        path: encoder.pt, or the run folder with it.
-
-    Returns:
-        format, settings (ENCODER_SETTINGS), weights (of stem and stages) and pretraining (figures
-        and settings of the pretraining, and keys of its photos). Loaded without unpickling code.
-
-    Raises:
-        EncoderError: It is missing, damaged or another file.
-    """
-    path = encoder_path(path)
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        if saved["format"] != ENCODER_FORMAT or set(saved["settings"]) != set(ENCODER_SETTINGS):
-            raise ValueError("another format")
-        return {name: saved[name] for name in ("format", "settings", "weights", "pretraining")}
-    except (RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.PickleError) as error:
-        raise EncoderError(
-            f"{path} is not an encoder of this project's train.autoencoder; give --init-from its "
-            f"run folder or the {ENCODER_FILE} in there"
-        ) from error
-
-
-def encoder_path(path: str | os.PathLike) -> Path:
-    """The encoder file that a run folder, or the path of the file itself, means.
-
-    Raises:
-        EncoderError: There is none.
-    """
-    path = Path(path)
-    file = path / ENCODER_FILE if path.is_dir() else path
-    if not file.is_file():
-        raise EncoderError(f"no encoder at {file}; make one with: python -m train.autoencoder")
-    return file
-
-
-def load_encoder(path: Path, network: ScratchCNN, settings: Mapping[str, object]) -> None:
-    """Give a network the stem and stages of a pretrained encoder; its head stays.
-
-    Args:
-        path: encoder.pt, or the run folder with it.
-        network: Changed in place.
-        settings: The network's own ENCODER_SETTINGS.
-
-    Raises:
-        EncoderError: No such file, or the encoder of another network; the message names the flags.
-    """
-    saved = read_encoder(path)
-    asked = {name: settings[name] for name in ENCODER_SETTINGS}
-    wrong = {name: value for name, value in saved["settings"].items() if value != asked[name]}
-    if wrong:
-        flags = " ".join(f"--{name} {value}" for name, value in wrong.items())
-        have = ", ".join(f"{name} {asked[name]}" for name in wrong)
-        raise EncoderError(
-            f"the encoder in {path} is of another network than this one ({have}); "
-            f"add {flags}, or pretrain one with the settings of this training"
-        )
-    own = {f"head.{name}": value for name, value in network.head.state_dict().items()}
-    try:
-        network.load_state_dict(saved["weights"] | own)
-    except RuntimeError as error:
-        raise EncoderError(
-            f"the encoder in {path} is of another version of this project; pretrain it again with "
-            "python -m train.autoencoder"
-        ) from error

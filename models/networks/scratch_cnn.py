@@ -1,4 +1,4 @@
-"""A compact residual network built here, trained from random weights."""
+"""A compact residual network, built here and trained from random weights."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from torchvision.ops import SqueezeExcitation, StochasticDepth
 
 MAX_PARAMETERS = 5_000_000
 STRIDE = 32
-"""Sides of a photo over sides of the last feature map."""
+"""Side of a photo divided by the side of the last feature map."""
 NORM_GROUPS = 8
 STAGE_WIDTHS = (1, 2, 4, 6)
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -25,16 +25,16 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 def build_stem(
     kind: str, width: int, norm: Callable[[int], nn.Module], activation: Callable[[], nn.Module]
 ) -> nn.Sequential:
-    """(B, 3, S, S) -> (B, width, S / 2, S / 2), or S / 4 for "patch".
+    """Build the first layers: (B, 3, S, S) -> (B, width, S / 2, S / 2), or S / 4 for "patch".
 
     Args:
         kind: "conv" is one 3x3 convolution with stride 2. "deep" is three of them, of which the
-            first strides (ResNet-C, He et al. 2019): more of the first edges and colours, for
-            more time. "patch" sees each square of 4 x 4 pixels once (ConvNeXt, Liu et al.
-            2022): the fastest, and the blindest to thin lines.
+            first strides (ResNet-C, He et al. 2019): it sees more edges and colours, and takes
+            longer. "patch" sees each square of 4 x 4 pixels once (ConvNeXt, Liu et al. 2022): it
+            is the fastest, and the worst at thin lines.
         width: Channels.
-        norm: Channels -> layer.
-        activation: -> layer.
+        norm: Builds a norm layer for a number of channels.
+        activation: Builds an activation.
     """
 
     def convolution(channels_in: int, channels_out: int, side: int, stride: int) -> list[nn.Module]:
@@ -52,21 +52,21 @@ def build_stem(
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, channels weighed against each other, around a shortcut.
+    """Add what two 3x3 convolutions see to their input (He et al. 2016).
 
-    (B, C_in, H, W) -> (B, C_out, H / stride, W / stride), rounded up. He et al. 2016. The shortcut
-    averages before its 1x1 convolution where the block halves the sides, so that no pixel is
-    skipped (ResNet-D, He et al. 2019). Squeeze-and-excitation (Hu et al. 2018) weighs the channels
-    by what the whole photo shows, for few multiplications.
+    (B, C_in, H, W) -> (B, C_out, H / stride, W / stride), rounded up. Where the block halves the
+    sides, the shortcut averages before its 1x1 convolution, so that no pixel is skipped (ResNet-D,
+    He et al. 2019). Squeeze-and-excitation (Hu et al. 2018) weights the channels by what the entire
+    photo shows, for few multiplications.
 
     Args:
         channels_in: C_in.
         channels_out: C_out.
         stride: 1 or 2.
-        norm: Channels -> layer.
-        activation: -> layer.
-        drop_path: Probability in [0, 1) that training leaves the body out for a photo (Huang et
-            al. 2016): the deeper the block, the larger.
+        norm: Builds a norm layer for a number of channels.
+        activation: Builds an activation.
+        drop_path: Probability in [0, 1) that training skips the body for a photo (Huang et al.
+            2016); it grows with the block's depth.
     """
 
     def __init__(
@@ -78,7 +78,10 @@ class ResidualBlock(nn.Module):
         activation: Callable[[], nn.Module] = ACTIVATIONS["relu"],
         drop_path: float = 0.0,
     ) -> None:
-        """The last norm starts at zero: each block is the identity at first (Goyal et al. 2017)."""
+        """Build body and shortcut; the last norm starts at zero.
+
+        Each block is the identity at first, which steadies the first steps (Goyal et al. 2017).
+        """
         super().__init__()
         last_norm = norm(channels_out)
         nn.init.zeros_(last_norm.weight)
@@ -100,17 +103,18 @@ class ResidualBlock(nn.Module):
         self.activation = activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Body plus shortcut, then the activation."""
+        """Return the activation of body plus shortcut."""
         return self.activation(self.body(x) + self.shortcut(x))
 
 
 class ScratchCNN(nn.Module):
-    """Stem, four stages of residual blocks, global average, linear head.
+    """Classify photos with a stem, four stages of residual blocks, their average and a linear head.
 
     Args:
-        class_count: K.
-        width: Channels of the first stage; the stages have 1, 2, 4 and 6 times as many: doubling,
-            but for the last, where the parameters are and 4 x 4 positions are left of 128 pixels.
+        class_count: Number of landmarks, K.
+        width: Channels of the first stage. The stages have 1, 2, 4 and 6 times as many: the last
+            does not double, since most parameters are there for the 4 x 4 positions that are left
+            of 128 pixels.
         depth: Blocks per stage.
         stem: conv, deep or patch; see build_stem.
         norm: batch or group.
@@ -119,7 +123,7 @@ class ScratchCNN(nn.Module):
         drop_rate: Dropout before the head, in [0, 1).
 
     Raises:
-        ValueError: If it would have more than 5 million parameters.
+        ValueError: The network would have more than 5 million parameters.
     """
 
     def __init__(
@@ -133,23 +137,20 @@ class ScratchCNN(nn.Module):
         drop_path: float = 0.0,
         drop_rate: float = 0.0,
     ) -> None:
-        """Build with Kaiming weights and a zero head: the first loss is ln K."""
+        """Build with Kaiming weights and a zero head, so that the first loss is ln K."""
         super().__init__()
         self.stem = build_stem(stem, width, NORMS[norm], ACTIVATIONS[activation])
-        # Each stage halves the sides, but for the first after a stem that has quartered them:
-        # S / 4, S / 8, S / 16, S / 32.
+        # Each stage halves the sides, except the first after a stem that has quartered them. The
+        # stages return sides of S / 4, S / 8, S / 16 and S / 32 with every stem.
         blocks: list[nn.Module] = []
         channels = width
         for stage, factor in enumerate(STAGE_WIDTHS):
             for block in range(depth):
                 halves = block == 0 and not (stage == 0 and stem == "patch")
                 dropped = drop_path * len(blocks) / max(1, depth * len(STAGE_WIDTHS) - 1)
-                blocks.append(
-                    ResidualBlock(
-                        channels, factor * width, 2 if halves else 1,
-                        NORMS[norm], ACTIVATIONS[activation], dropped,
-                    )
-                )  # fmt: skip
+                kinds = (NORMS[norm], ACTIVATIONS[activation])
+                stride = 2 if halves else 1
+                blocks.append(ResidualBlock(channels, factor * width, stride, *kinds, dropped))
                 channels = factor * width
         self.stages = nn.Sequential(*blocks)
         self.feature_count = channels
@@ -168,17 +169,17 @@ class ScratchCNN(nn.Module):
             )
 
     def get_classifier(self) -> nn.Module:
-        """The head, by the name that timm's networks have for it."""
+        """Return the head, under the name that timm's networks have for it."""
         return self.head
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) float32, S >= 32 -> (B, feature_count, S / 32, S / 32)."""
+        """Return features: (B, 3, S, S) float32, S >= 32 -> (B, feature_count, S / 32, S / 32)."""
         return self.stages(self.stem(x))
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """(B, feature_count, h, w) -> (B, K) logits."""
+        """Return logits of features: (B, feature_count, h, w) -> (B, K)."""
         return self.head(self.dropout(features.mean((2, 3))))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) float32, S >= 32 -> (B, K) logits."""
+        """Return logits of photos: (B, 3, S, S) float32, S >= 32 -> (B, K)."""
         return self.forward_head(self.forward_features(x))

@@ -1,1 +1,1 @@
-"""The web page."""
+"""The web page: what it shows, what it refuses, where it listens."""

@@ -1,6 +1,6 @@
-"""What the page shows of an answer: headline, place and evidence, as HTML.
+"""Write an answer as HTML: headline, place and evidence, or a table of several photos.
 
-Labels and places come from a model file and are anybody's text: all of it is escaped.
+Labels and places come from a model file, which anybody may have made: everything is escaped.
 """
 
 import base64
@@ -16,25 +16,25 @@ from models.places.world_map import draw_map
 from models.predictor import Answer
 from models.tagging.table import Row
 
-SURE = 0.8  # of guesses at less, more than every fifth is wrong
+SURE = 0.8  # below this probability, more than one match in five is wrong
 UNKNOWN = "Not one of the landmarks I know"
 COLUMNS = ("Photo", "Landmark", "Probability", "Known", "Place", "Latitude", "Longitude")
-OVERLAY_PX = 160  # the network's own maps are coarser
-STRENGTH = 0.8  # how much of the photo the strongest evidence hides
+OVERLAY_PX = 160  # long side; the network's own maps are coarser
+STRENGTH = 0.8  # opacity of the strongest evidence
 
 
 def write_headline(answer: Answer, place: Place | None, count: int) -> str:
-    """The answer in a line or two.
+    """Write the answer in a line or two.
 
     Args:
-        answer: Of the model.
-        place: Of its best label; where there is none, the label alone is shown.
-        count: How many landmarks the model has.
+        answer: The model's.
+        place: Place of its best label; None shows only the label.
+        count: Number of landmarks that the model knows.
     """
     if not answer.known:
         return (
             f'<div class="unknown"><h2>{UNKNOWN}</h2><p>This does not look like one of the '
-            f"{count:,} landmarks that this model knows; the bars are only its nearest guesses."
+            f"{count:,} landmarks that this model knows; the bars show only its nearest guesses."
             "</p></div>"
         )
     name, facts = answer.label, ""
@@ -51,14 +51,14 @@ def write_headline(answer: Answer, place: Place | None, count: int) -> str:
 
 
 def write_place(place: Place | None, position: Position | None) -> str:
-    """Where the landmark is, with a map; and where the photo says that it was taken.
+    """Write where the landmark is, with a map, and where the photo was taken.
 
     Args:
-        place: Of the landmark, if known.
-        position: Of the photo itself, if it has one.
+        place: The landmark's, if known.
+        position: From the photo's own GPS data, if it has any.
 
     Returns:
-        Nothing at all if there is neither.
+        An empty text if there is neither.
     """
     parts = []
     if place is not None:
@@ -71,36 +71,37 @@ def write_place(place: Place | None, position: Position | None) -> str:
     if position is not None:
         away = f", {describe_distance(position, place)} from the landmark" if place else ""
         parts.append(
-            f"<p>The photo's own GPS says {describe_point(position)}{away}. "
-            "<small>That position stays on this server.</small></p>"
+            "<p>According to its GPS data, this photo was taken at "
+            f"{describe_point(position)}{away}. "
+            "<small>This position stays on this server.</small></p>"
         )
     return "".join(parts)
 
 
 def describe_point(point: Place | Position) -> str:
-    """48.8584° N, 2.2945° E."""
+    """Write a position, such as 48.8584° N, 2.2945° E."""
     north, east = "NS"[point.latitude < 0], "EW"[point.longitude < 0]
     return f"{abs(point.latitude):.4f}° {north}, {abs(point.longitude):.4f}° {east}"
 
 
 def describe_distance(point: Place | Position, other: Place | Position) -> str:
-    """650 m, 3.2 km or 1,234 km: coordinates of landmarks are no finer."""
+    """Write a distance as 650 m, 3.2 km or 1,234 km: a landmark's coordinates are no finer."""
     km = distance_km(point.latitude, point.longitude, other.latitude, other.longitude)
-    if km < 0.995:
+    if km < 0.995:  # what would round to 1000 m is 1.0 km
         return f"{round(100 * km) * 10} m"
     return f"{km:.1f} km" if km < 9.95 else f"{km:,.0f} km"
 
 
 def write_evidence(answer: Answer, height_px: int, width_px: int) -> str:
-    """A picture to lay over the photo: what spoke for the best label in colour, and a frame.
+    """Draw an overlay for the photo: the evidence for the best label in colour, and a frame.
 
     Args:
-        answer: Of the model.
-        height_px: Of the upright photo; only its shape counts.
-        width_px: Likewise.
+        answer: The model's.
+        height_px: Height of the upright photo; only its shape matters.
+        width_px: Its width.
 
     Returns:
-        An inline SVG element with nothing to fetch, clear where nothing spoke for the label.
+        An inline SVG element with nothing to fetch, transparent where there is no evidence.
     """
     scale = OVERLAY_PX / max(height_px, width_px)
     height, width = max(1, round(scale * height_px)), max(1, round(scale * width_px))
@@ -109,14 +110,16 @@ def write_evidence(answer: Answer, height_px: int, width_px: int) -> str:
     colours = cv2.applyColorMap((255 * levels).astype(np.uint8), cv2.COLORMAP_CIVIDIS)
     layer = np.dstack([colours, (255 * STRENGTH * levels).astype(np.uint8)])
     png = base64.b64encode(cv2.imencode(".png", layer)[1]).decode()
-    said, frame = f"What spoke for {answer.label}", ""
-    box = find_box(answer.evidence[0], answer.region)  # answer.boxes would find all five
+    description, frame = f"Evidence for {answer.label}", ""
+    # Not answer.boxes, which would find those of all five labels.
+    box = find_box(answer.evidence[0], answer.region)
     if box is not None:
         right, bottom = box.left + box.width, box.top + box.height
-        said += (
-            f", most of all from {box.left:.0%} to {right:.0%} of the photo's width and from "
+        description += (
+            f", strongest from {box.left:.0%} to {right:.0%} of the photo's width and from "
             f"{box.top:.0%} to {bottom:.0%} of its height"
         )
+        # White on black, so that the frame shows on any photo.
         frame = "".join(
             f'<rect x="{box.left * width:.1f}" y="{box.top * height:.1f}" fill="none" '
             f'width="{box.width * width:.1f}" height="{box.height * height:.1f}" stroke="{colour}" '
@@ -124,17 +127,17 @@ def write_evidence(answer: Answer, height_px: int, width_px: int) -> str:
             for colour, line in (("#000", 6), ("#fff", 2))
         )
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(said)}">'
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(description)}">'
         f'<image width="{width}" height="{height}" href="data:image/png;base64,{png}"/>'
         f"{frame}</svg>"
     )
 
 
 def write_answers(rows: list[Row]) -> str:
-    """A table of several photos.
+    """Write a table of several photos.
 
     Args:
-        rows: As models.tagging.tagger writes them; of a photo that cannot be read, it says why.
+        rows: From models.tagging.tagger; for a photo that cannot be read, its error is shown.
     """
     lines = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in rows)
     head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
@@ -145,9 +148,12 @@ def write_answers(rows: list[Row]) -> str:
 
 
 def _cells(row: Row) -> list[str]:
+    """Write the cells of a row; an error spans all columns but the first."""
     if row["error"]:
-        return [f"<td>{html.escape(row['photo'])}</td>",
-                f'<td colspan="{len(COLUMNS) - 1}">{html.escape(row["error"])}</td>']  # fmt: skip
+        return [
+            f"<td>{html.escape(row['photo'])}</td>",
+            f'<td colspan="{len(COLUMNS) - 1}">{html.escape(row["error"])}</td>',
+        ]
     label = row["label_1"] if row["known"] else f"not a known landmark (nearest: {row['label_1']})"
     where = ", ".join(filter(None, (row["city"], row["country"])))
     degrees = (

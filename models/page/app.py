@@ -1,4 +1,4 @@
-"""What the page does, and the web application around it."""
+"""Build the page, and the web application around it."""
 
 import base64
 import html
@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-# Before gradio is imported: nothing leaves this machine.
+# Read when gradio is imported, so set before: nothing leaves this machine.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -27,13 +27,13 @@ from models.sources.served_model import ModelSource, Served
 from models.tagging.table import printable, write_table
 from models.tagging.tagger import Tagger
 
-MAX_WAITING = 32
+MAX_WAITING = 32  # requests in the queue; further ones are told to try again
 MAX_SESSIONS = 200
 CSS = Path(__file__).with_name("page.css")
 
 
 class AnswerData(LabelData):
-    """What gradio's Label draws, and beside it what the API tells."""
+    """What gradio's Label draws, and what else the API returns."""
 
     known: bool | None = None
     known_score: float | None = None
@@ -41,7 +41,7 @@ class AnswerData(LabelData):
 
     @classmethod
     def of(cls, answer: Answer, place: Place | None) -> "AnswerData":
-        """An answer, and the place of its best label."""
+        """Combine an answer and the place of its best label."""
         return cls(
             label=answer.label,
             confidences=[
@@ -55,7 +55,7 @@ class AnswerData(LabelData):
 
 
 def describe_model(served: Served) -> str:
-    """One line on which model answers: name, version, source and measured accuracy."""
+    """Describe in one line which model answers: name, version, source and measured accuracy."""
     predictor, origin = served.predictor, served.origin
     manifest, metrics = predictor.manifest, predictor.manifest.get("metrics", {})
     figures = []
@@ -68,6 +68,7 @@ def describe_model(served: Served) -> str:
     place = html.escape(f"{predictor.path.parent.name}/{predictor.path.name}")
     if origin is not None:
         place = html.escape(f"W&B {origin.name} ({origin.version})")
+        # Checked: an address from elsewhere could be a javascript: one.
         if (origin.run_url or "").startswith(("https://", "http://")):
             place += f', <a href="{html.escape(origin.run_url)}" target="_blank">its training</a>'
     return (
@@ -77,29 +78,37 @@ def describe_model(served: Served) -> str:
 
 
 def describe_service(served: Served) -> str:
-    """The model, what it does with other photos, and how long photos are kept."""
+    """Describe the model, what it does with other photos, and how long photos are kept."""
     refuses = (
-        "It says when a photo looks like none of them; the threshold lets 19 of 20 photos of known "
-        "landmarks pass."
+        "It says so when a photo looks like none of them; the threshold accepts 19 of 20 photos of "
+        "known landmarks."
         if served.predictor.manifest["known_threshold"] is not None
-        else "It names one of its landmarks for every photo, also where none of them is shown."
+        else "It names one of its landmarks for every photo, even if the photo shows none of them."
     )
     keep = (KEEP_SECONDS + CLEAN_EVERY_SECONDS) // 60
     return (
-        f"{describe_model(served)}  \n{refuses} Photos stay on this server, for {keep} minutes at "
-        "most, and are then deleted."
+        f"{describe_model(served)}  \n{refuses} Photos stay on this server and are deleted within "
+        f"{keep} minutes."
     )
 
 
 def build_page(source: ModelSource) -> gr.Blocks:
-    """The Gradio Blocks around a source of models; each request keeps the model it began with."""
+    """Build the page as Gradio Blocks.
+
+    Args:
+        source: Where the model comes from. Each request reads it once, and so keeps one model to
+            its end, even if a newer one arrives meanwhile.
+    """
 
     def photo_error(message: str) -> gr.Error:
-        """Shown until closed, as HTML, and a file's name is anybody's text; no traceback."""
+        """Make the error that is shown until closed, without a traceback.
+
+        Gradio shows it as HTML, and it may quote a file's name, which is anybody's text.
+        """
         return gr.Error(html.escape(message), duration=None, print_exception=False)
 
     def photo_source(payload: Any) -> str | bytes | None:
-        """The upload itself: Image would open it before our reader, and drop its EXIF."""
+        """Return the upload itself; gr.Image would open it first, and drop its EXIF data."""
         if payload is None:
             return None
         if payload.url and payload.url.startswith("data:"):
@@ -110,7 +119,7 @@ def build_page(source: ModelSource) -> gr.Blocks:
         return payload.path
 
     def ask(predictor: Predictor, photo: str | bytes) -> tuple[np.ndarray, Answer, Place | None]:
-        """What the model is given, what it says, and the place if it knows the landmark."""
+        """Return the photo as read, the answer, and the place if the landmark is known."""
         try:
             image = read_photo(photo, predictor.side_px)
         except PhotoError as error:
@@ -119,14 +128,14 @@ def build_page(source: ModelSource) -> gr.Blocks:
         return image, answer, predictor.place(answer.label) if answer.known else None
 
     def classify(photo: str | bytes | None) -> AnswerData | None:
-        """The most likely landmarks of one photo, best first; known says if it is one of them."""
+        """Return the five best matches; known says if the photo shows a known landmark at all."""
         if photo is None:
             return None
         _, answer, place = ask(source.served.predictor, photo)
         return AnswerData.of(answer, place)
 
     def show(photo: str | bytes | None) -> tuple[str, AnswerData | None, str, str]:
-        """The same for people: headline, bars, place and evidence."""
+        """Return the same for people: headline, bars, place and evidence."""
         if photo is None:
             return "", None, "", ""
         predictor = source.served.predictor
@@ -142,7 +151,7 @@ def build_page(source: ModelSource) -> gr.Blocks:
         paths: list[str] | None,
         progress: Any = gr.Progress(),  # noqa: B008 - how gradio asks for it
     ) -> tuple[str, str | None]:
-        """A table and a CSV of several photos; a bad one gets its reason, the others go on."""
+        """Return a table and a CSV of several photos; a bad one gets the reason why in its row."""
         if not paths:
             return "", None
         served = source.served
@@ -157,29 +166,35 @@ def build_page(source: ModelSource) -> gr.Blocks:
 
     with gr.Blocks(title="Landmarks", analytics_enabled=False) as page:
         gr.Markdown(
-            "# Which landmark is this?\nGive a photo of a landmark and see the most likely ones, "
-            "best first.",
+            "# Which landmark is this?\nUpload a photo of a landmark to see the five best matches.",
             elem_id="title",
         )
         with gr.Tab("One photo"), gr.Row():
             with gr.Column(min_width=300, elem_id="given"):
                 photo = gr.Image(
-                    label="Photo", type="filepath", image_mode=None, height=380, elem_id="photo",
-                    sources=["upload", "webcam", "clipboard"], buttons=["fullscreen"],
+                    label="Photo",
+                    type="filepath",
+                    image_mode=None,  # as it is: no conversion before our own reader
+                    height=380,
+                    elem_id="photo",
+                    sources=["upload", "webcam", "clipboard"],
+                    buttons=["fullscreen"],
                     placeholder="# Drop a photo here\nor click to choose one; "
-                    "the webcam and the clipboard are below",
-                    # Not mirrored: the flip would reach the model. The rear camera, if any.
+                    "webcam and clipboard are below",
+                    # Not mirrored: the model would see the mirror image. A phone's rear camera
+                    # faces the landmark.
                     webcam_options=gr.WebcamOptions(
                         mirror=False,
                         constraints={"video": {"facingMode": {"ideal": "environment"}}},
                     ),
-                )  # fmt: skip
+                )
                 photo.preprocess = photo_source
                 evidence = gr.HTML(elem_id="evidence")
                 gr.Checkbox(
-                    label="Show why", elem_id="why",
-                    info="Yellow: what spoke for the best guess. The frame: its strongest part.",
-                )  # fmt: skip
+                    label="Show why",
+                    elem_id="why",
+                    info="Yellow: what supports the best match. Frame: the strongest evidence.",
+                )
             with gr.Column(min_width=300, elem_id="says"):
                 with gr.Column(elem_id="verdict"):
                     headline = gr.HTML(
@@ -187,25 +202,33 @@ def build_page(source: ModelSource) -> gr.Blocks:
                         js_on_load="element.setAttribute('role', 'status')",  # read aloud
                     )
                     answer = gr.Label(
-                        label="Most likely landmarks", show_label=False, show_heading=False,
-                        container=False, elem_id="answer",
-                    )  # fmt: skip
+                        label="Most likely landmarks",
+                        show_label=False,
+                        show_heading=False,
+                        container=False,
+                        elem_id="answer",
+                    )
                 # Not a subclass of Label: gradio would write a file of stubs beside this one.
                 answer.data_model, answer.postprocess = AnswerData, lambda data: data or {}
                 place = gr.HTML(elem_id="place")
         with gr.Tab("Several photos"):
             files = gr.File(
-                label="Photos", file_count="multiple", type="filepath", height=180,
-                file_types=["image", *sorted(PHOTO_EXTENSIONS)], elem_id="files",
-            )  # fmt: skip
+                label="Photos",
+                file_count="multiple",
+                type="filepath",
+                height=180,
+                file_types=["image", *sorted(PHOTO_EXTENSIONS)],
+                elem_id="files",
+            )
             table = gr.HTML(elem_id="table")
             download = gr.File(label="All answers as CSV", interactive=False, elem_id="csv")
         footer = gr.Markdown(describe_service(source.served), elem_id="about")
-        # One forward pass uses all cores, so more at once would only wait for each other.
+        # One pass of the network uses all cores, so more at once would only wait for each other.
         shared = {"concurrency_limit": 2, "concurrency_id": "model"}
+        # Without a trigger: this is the API, and the only endpoint that it shows.
         gr.on([], classify, photo, answer, api_name="classify", **shared)
         parts = [headline, answer, place, evidence]
-        # What was said of the photo before goes at once, also where the new one cannot be read.
+        # In the browser, so at once: the previous answer goes even if the new photo is unreadable.
         photo.change(None, None, parts, js="() => ['', {}, '', '']")
         one = photo.change(
             show, photo, parts, api_visibility="private", show_progress_on=answer, **shared
@@ -213,21 +236,30 @@ def build_page(source: ModelSource) -> gr.Blocks:
         several = files.change(
             show_many, files, [table, download], api_visibility="private", concurrency_limit=1
         )
-        # Another model may have come from W&B meanwhile.
+        # A newer model may have arrived from W&B in the meantime.
         for event in (page.load, one.then, several.then):
             event(
-                lambda: describe_service(source.served), None, footer, api_visibility="private",
-                show_progress="hidden", queue=False,
-            )  # fmt: skip
-    # Each call over HTTP is a session of Gradio, which keeps 10,000; nothing here has state.
+                lambda: describe_service(source.served),
+                None,
+                footer,
+                api_visibility="private",
+                show_progress="hidden",
+                queue=False,
+            )
+    # Gradio makes a session of each call over HTTP and keeps 10,000; nothing here needs one.
     page.state_session_capacity = MAX_SESSIONS
-    # Closed: Gradio's direct routes, which pass by the queue and its limits.
+    # api_open=False closes Gradio's direct routes, which bypass the queue and its limits.
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=2, api_open=False)
     return page
 
 
 def build_app(source: ModelSource, auth: tuple[str, str] | None) -> RequestGuard:
-    """The web application: guard, health endpoint, page."""
+    """Build the web application: guard, health endpoint and page.
+
+    Args:
+        source: Where the model comes from.
+        auth: The user and password to ask for; None: everybody may enter.
+    """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/health")
@@ -240,8 +272,18 @@ def build_app(source: ModelSource, auth: tuple[str, str] | None) -> RequestGuard
         font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     )
     app = gr.mount_gradio_app(
-        app, build_page(source), "/", auth=auth, max_file_size=MAX_BYTES, show_error=False,
-        theme=theme, css_paths=CSS, ssr_mode=False, run_history=False, footer_links=["api"],
-        enable_monitoring=False, auth_message="This page asks for a user and a password.",
-    )  # fmt: skip
+        app,
+        build_page(source),
+        "/",
+        auth=auth,
+        auth_message="Enter your user name and password.",
+        max_file_size=MAX_BYTES,
+        show_error=False,  # what was not foreseen shows no details
+        theme=theme,
+        css_paths=CSS,
+        ssr_mode=False,  # it would need Node
+        run_history=False,
+        footer_links=["api"],
+        enable_monitoring=False,
+    )
     return RequestGuard(app, Path(os.environ["GRADIO_TEMP_DIR"]))

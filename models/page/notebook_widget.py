@@ -1,4 +1,4 @@
-"""The app inside a notebook: choose a photo, see its most likely landmarks."""
+"""Show the app inside a notebook: choose a photo, see the five best matches."""
 
 import html
 import io
@@ -15,20 +15,22 @@ BAR = """<div style="margin:4px 0;min-width:280px"><div style="display:flex;
 justify-content:space-between"><span>{label}</span><span>{share:.1%}</span></div>
 <div style="height:6px;border-radius:3px;background:#8883"><div style="height:6px;border-radius:3px;
 background:#2f6db3;width:{share:.1%}"></div></div></div>"""
-DOUBT = "<p>Probably none of the {count} landmarks that this model knows. Nearest guesses:</p>"
+DOUBT = "<p>Probably none of the {count} landmarks that this model knows. Its nearest guesses:</p>"
 
 
 class PhotoApp(ipywidgets.VBox):
-    """A button to choose a photo, the photo, and five bars; what is shown stays in the notebook.
+    """A button to choose a photo, the photo, and five bars.
+
+    What it shows is saved with the notebook.
 
     Attributes:
         upload: The button; its value is what was chosen.
-        picture: The photo, made small.
-        answer: The landmarks as HTML, or why the photo cannot be read.
+        picture: The photo, scaled down.
+        answer: The landmarks as HTML, or the reason why the photo cannot be read.
     """
 
     def __init__(self, predictor: Predictor) -> None:
-        """Lay out the parts around a loaded model."""
+        """Lay out the parts; predictor answers."""
         self.predictor = predictor
         self.upload = ipywidgets.FileUpload(
             accept="image/*,.heic,.heif,.avif", description="Choose a photo"
@@ -40,12 +42,21 @@ class PhotoApp(ipywidgets.VBox):
         super().__init__([self.upload, row])
 
     def _show_upload(self, change: dict) -> None:
+        """Answer the chosen photo; ipywidgets calls this, also when the choice is cleared."""
         if change["new"]:
             self.classify(bytes(change["new"][0]["content"]))
 
     def classify(self, content: bytes) -> dict[str, float]:
-        """Show the bytes of a photo and the five most likely landmarks, which are also returned."""
+        """Show a photo and its five best matches.
+
+        Args:
+            content: The bytes of the file.
+
+        Returns:
+            Label -> probability, best first; empty if the photo cannot be read.
+        """
         try:
+            # At least as large as the preview, so that one reading serves both.
             image = read_photo(content, max(self.predictor.side_px, SIDE_PX))
             answer = self.predictor.answer(image)
         except PhotoError as error:
@@ -63,7 +74,7 @@ class PhotoApp(ipywidgets.VBox):
 
 
 def encode_preview(image: np.ndarray) -> bytes:
-    """A PNG of (H, W, 3) uint8 with sides of at most SIDE_PX pixels."""
+    """Encode (H, W, 3) uint8 as a PNG with sides of at most SIDE_PX pixels."""
     picture = Image.fromarray(image)
     picture.thumbnail((SIDE_PX, SIDE_PX))
     buffer = io.BytesIO()

@@ -1,7 +1,6 @@
-"""What may reach the page: limits on request bodies, no remote files, few wrong passwords.
+"""Guard the page: limit request bodies, refuse remote files, slow down password guessing.
 
-What leaves it where its queue is full: a polite word, with a status that clients can tell. And how
-long uploads stay.
+It also answers politely when the queue is full, and deletes old uploads.
 """
 
 import asyncio
@@ -16,11 +15,11 @@ from typing import Any
 
 from models.photos import MAX_BYTES
 
-# Gradio checks each uploaded file; what it does not check is JSON with a data: URL inside.
+# Gradio limits each uploaded file, but not JSON with a data: URL inside.
 MAX_UPLOAD_BYTES = 10 * MAX_BYTES
 MAX_OTHER_BYTES = 8 * 1000**2
 MAX_WRONG_PASSWORDS = 5
-# From all addresses together: behind a proxy on this machine, an address is what a header claims.
+# From all addresses together: behind a proxy on this machine, the address is a header's claim.
 MAX_WRONG_IN_ALL = 100
 LOCK_SECONDS = 60
 BUSY = "The page is busy; try again in a moment."
@@ -36,25 +35,25 @@ Send = Callable[[Message], Awaitable[None]]
 class RequestGuard:
     """ASGI middleware in front of the page.
 
-    Refuses with one plain JSON line: bodies over the limit (413), files that were not uploaded
-    (400: Gradio would fetch a URL), and logins from an address with too many wrong ones (429).
-    Says politely that the queue is full (503). While the application lives, deletes what was
-    uploaded over ten minutes ago: Gradio's own task for that ends for good when an upload comes
-    while it looks through its list.
+    Refuses with one line of JSON: bodies over the limit (413), files that were not uploaded (400;
+    Gradio would fetch a URL), and logins from an address with too many wrong passwords (429).
+    Answers politely when the queue is full (503). While the application runs, deletes what was
+    uploaded over ten minutes ago; Gradio's own task for that stops for good if an upload arrives
+    while it goes through its list.
 
     Args:
         app: The ASGI application behind it.
-        uploads: The folder that uploads lie in.
+        uploads: The folder of the uploads.
     """
 
     def __init__(self, app: Callable[..., Awaitable[None]], uploads: Path) -> None:
-        """Nobody has guessed yet."""
+        """Start with no wrong passwords."""
         self.app = app
         self.uploads = uploads.resolve()
         self.wrong_logins: deque[tuple[float, str]] = deque()  # when, from where
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with why not."""
+        """Pass a request on, or answer why not."""
         if scope["type"] == "lifespan":
             cleaner = asyncio.create_task(self._clean())
             await self.app(scope, receive, send)
@@ -71,28 +70,34 @@ class RequestGuard:
         if body is None:
             await _refuse(send, 413, "The request is too large; upload the photo as a file.")
         elif not all(self._is_uploaded(path) for path in _file_paths(body)):
-            await _refuse(send, 400, "Files at an address or path are not fetched; upload them.")
+            await _refuse(send, 400, "Files at a URL or path are not fetched; upload them.")
         elif path.endswith("/login"):
             await self._login(scope, _replay(body, receive), send)
         else:
             await self.app(scope, _replay(body, receive), _polite(send))
 
     async def _clean(self) -> None:
+        """Delete old uploads every minute, until the application ends."""
         while True:
             await asyncio.sleep(CLEAN_EVERY_SECONDS)
             await asyncio.to_thread(delete_old, self.uploads, KEEP_SECONDS)
 
     def _is_uploaded(self, path: str) -> bool:
+        """Tell whether a path is a file in the folder of uploads, links resolved."""
         try:
             return Path(path).resolve().is_relative_to(self.uploads) and Path(path).is_file()
         except (OSError, ValueError):
             return False
 
     async def _limited_upload(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Streams on, since uploads are large; cut off where a body lies about its length."""
+        """Pass an upload on without collecting it, and cut it off at the limit.
+
+        Its length is checked first; a body that is longer than it says, or has no length, is
+        counted while it passes.
+        """
         length = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
         if int(length) > MAX_UPLOAD_BYTES:
-            await _refuse(send, 413, "Too many or too large photos at once; send fewer.")
+            await _refuse(send, 413, "Too many photos at once, or too large ones; send fewer.")
             return
         seen = 0
 
@@ -105,6 +110,7 @@ class RequestGuard:
         await self.app(scope, counted, send)
 
     async def _login(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Pass a login on, unless too many were wrong within the last minute."""
         now, address = time.monotonic(), (scope.get("client") or ("?",))[0]
         while self.wrong_logins and now - self.wrong_logins[0][0] > LOCK_SECONDS:
             self.wrong_logins.popleft()
@@ -112,7 +118,8 @@ class RequestGuard:
         if here >= MAX_WRONG_PASSWORDS or len(self.wrong_logins) >= MAX_WRONG_IN_ALL:
             await _refuse(send, 429, "Too many wrong passwords; try again in a minute.")
             return
-        self.wrong_logins.append((now, address))  # before the answer: parallel guesses count
+        # Counted as wrong until the answer is there: guesses sent in parallel count too.
+        self.wrong_logins.append((now, address))
 
         async def watch(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 400:
@@ -124,13 +131,20 @@ class RequestGuard:
 
 
 def delete_old(folder: Path, seconds: float) -> None:
-    """Delete files that have been below a folder for longer, and folders that are left empty."""
+    """Delete old files below a folder, and the folders that this leaves empty.
+
+    Args:
+        folder: Stays itself.
+        seconds: Age at which a file goes.
+    """
     latest = time.time() - seconds
     for parent, _, names in os.walk(folder, topdown=False):
         with contextlib.suppress(OSError):  # in use, or gone already
+            # Read first: deleting a file changes its folder's time.
             was_idle = os.stat(parent).st_mtime < latest
             for name in names:
                 path = os.path.join(parent, name)
+                # ctime: copying a file can keep its old modification time.
                 if os.lstat(path).st_ctime < latest:
                     os.remove(path)
             if was_idle and not os.path.samefile(parent, folder):
@@ -138,7 +152,7 @@ def delete_old(folder: Path, seconds: float) -> None:
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes | None:
-    """The whole body, or None as soon as it exceeds the limit."""
+    """Return a request's body, or None as soon as it exceeds the limit."""
     parts, size, more = [], 0, True
     while more:
         message = await receive()
@@ -153,6 +167,7 @@ async def _read_body(receive: Receive, limit: int) -> bytes | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
+    """Give a body that was already read to the application, then whatever follows."""
     sent = False
 
     async def replayed() -> Message:
@@ -166,8 +181,9 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _file_paths(body: bytes) -> list[str]:
-    """Every "path" in a JSON body, however deep: how Gradio's FileData names a file."""
+    """Return every "path" in a JSON body, however deep: how Gradio's FileData names a file."""
     try:
+        # A stack instead of recursion, which deeply nested input would exhaust.
         todo = [json.loads(body)]
     except (ValueError, RecursionError):
         return []
@@ -184,7 +200,7 @@ def _file_paths(body: bytes) -> list[str]:
 
 
 def _polite(send: Send) -> Send:
-    """Gradio's 503 tells of queue sizes; this one says what to do, and when."""
+    """Replace Gradio's 503, which reports queue sizes, by one that says what to do, and when."""
     is_busy = False
 
     async def watch(message: Message) -> None:
@@ -202,6 +218,7 @@ def _polite(send: Send) -> Send:
 async def _refuse(
     send: Send, status: int, detail: str, headers: Sequence[tuple[bytes, bytes]] = ()
 ) -> None:
+    """Answer with one line of JSON, as FastAPI writes its own errors."""
     body = json.dumps({"detail": detail}).encode()
     sized = (b"content-length", b"%d" % len(body))
     head = [(b"content-type", b"application/json"), sized, *headers]

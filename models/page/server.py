@@ -1,49 +1,92 @@
-"""Where the page listens: a free port, a public link, a folder for uploads."""
+"""Decide where the page listens: host, free port, certificate, public link, folder for uploads.
+
+Light, so that demo.py can check its flags before it imports gradio.
+"""
 
 import contextlib
 import errno
 import os
 import shutil
 import socket
+import ssl
 import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+
+PORTS_TRIED = 100
+LINK_SECONDS = 20
 
 
 class PageError(ValueError):
     """A setting that cannot work; the message names the fix."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket on port, or on the next free one of the hundred after it.
+def check_host(host: str) -> None:
+    """Refuse a host that the page cannot listen on, whatever the port.
 
     Raises:
-        PageError: If the host is not this machine's, or none is free.
+        PageError: If its name cannot be resolved, or it is another machine's.
     """
+    with contextlib.suppress(OSError):  # listen tells what else there is
+        _bind(host, 0).close()
+
+
+def check_certificate(certfile: Path, keyfile: Path) -> None:
+    """Refuse a certificate and key that do not make an https server.
+
+    Raises:
+        PageError: If one of them is not PEM, or the key is another certificate's.
+    """
+    try:
+        if b"ENCRYPTED" in keyfile.read_bytes():
+            return  # uvicorn will ask for its password, which is not to be typed twice
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile)
+    except OSError as error:  # ssl.SSLError too
+        raise PageError(
+            f"--ssl-certfile {certfile} and --ssl-keyfile {keyfile} do not work together: {error}"
+        ) from error
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket on port, or on the next free one of the hundred after it.
+
+    Raises:
+        PageError: If the host is not this machine's, or no port is free.
+    """
+    for candidate in range(port, min(port + PORTS_TRIED, 65536)):
+        try:
+            server = _bind(host, candidate)
+        except OSError:
+            continue
+        if candidate != port:
+            print(f"port {port} is in use; using {candidate}")
+        return server
+    raise PageError(f"no free port from {port} on; choose another with --port")
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Open a listening socket; OSError if the port is in use, PageError if the host is wrong."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise PageError(f"--host {host} is not known: {error}") from error
-    for candidate in range(port, min(port + 100, 65536)):
-        server = socket.socket(family, socket.SOCK_STREAM)
-        if os.name == "posix":  # elsewhere this would share a port that is in use
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            server.bind((host, candidate, *address[2:]))
-            server.listen(128)
-        except OSError as error:
-            server.close()
-            if error.errno == errno.EADDRNOTAVAIL:  # no other port will help
-                raise PageError(f"--host {host} is not an address of this machine") from error
-            continue
-        if candidate != port:
-            print(f"port {port} is in use; taking {candidate}")
-        return server
-    raise PageError(f"no free port from {port} on; name another with --port")
+        raise PageError(f"--host {host} cannot be resolved: {error}") from error
+    server = socket.socket(family, socket.SOCK_STREAM)
+    if os.name == "posix":  # on Windows this option would share a port that is in use
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        server.bind((host, port, *address[2:]))
+        server.listen(128)
+    except OSError as error:
+        server.close()
+        if error.errno == errno.EADDRNOTAVAIL:  # no other port will help
+            raise PageError(f"--host {host} is not an address of this machine") from error
+        raise
+    return server
 
 
 def open_share_link(port: int) -> None:
-    """Print a public link, or one line if there is no way out; never blocks the page."""
+    """Print a public link, or one line if there is none; the page itself never waits for it."""
     import secrets
 
     from gradio import networking
@@ -56,20 +99,21 @@ def open_share_link(port: int) -> None:
             token = secrets.token_urlsafe(32)
             found.append(networking.setup_tunnel("127.0.0.1", port, token, None, None))
 
+    # In a thread of its own, because setup_tunnel has no time limit.
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    thread.join(timeout=20)
+    thread.join(timeout=LINK_SECONDS)
     print(
         f"public link: {found[0]}"
         if found
-        else "no public link (Gradio's servers are out of reach); the page goes on locally",
+        else "no public link (Gradio's servers cannot be reached); the page works locally",
         flush=True,
     )
 
 
 @contextlib.contextmanager
 def upload_folder() -> Iterator[None]:
-    """A folder for uploads of this process alone, removed at the end."""
+    """Give this process a folder of its own for uploads, and remove it at the end."""
     folder = tempfile.mkdtemp(prefix="landmarks-page-")
     os.environ["GRADIO_TEMP_DIR"] = folder
     try:

@@ -1,4 +1,4 @@
-"""What a photo may cost to read: guards against small files that claim much memory or time."""
+"""Limit what a photo may cost to read: small files can claim much memory or time."""
 
 import contextlib
 import struct
@@ -12,20 +12,20 @@ MAX_BYTES = 50 * 1000**2
 MAX_PIXELS = 100 * 1000**2
 MAX_DECODE_BYTES = 600 * 1000**2
 # What decoding takes, measured for the worst colour modes that Pillow reads: its own copy, the
-# decoder's, and the strip, canvas or planes between them. Of JPEG: the coefficients of a
-# progressive one, per band.
+# decoder's, and the strip, canvas or planes between them. For JPEG, the coefficients of a
+# progressive file, per band.
 BYTES_PER_PIXEL = {"PNG": 4, "GIF": 4, "BMP": 4, "TIFF": 12, "HEIF": 12, "WEBP": 16, "AVIF": 12}
 JPEG_BYTES_PER_PIXEL = 2
 
-# Each scan of a progressive JPEG goes over all pixels, and may take a few bytes: 100 scans of 50
+# Each scan of a progressive JPEG passes over all pixels, however few bytes it has: 100 scans of 50
 # megapixels decode in 2 s. Encoders write about 10, the most thorough ones about 70.
 MAX_SCANS = 100
 # Pillow handles segments, chunks and blocks one by one in Python.
 MAX_PARTS = 65_536
-# It joins these by repeated concatenation, whose time grows with the square.
+# It joins a GIF's comment blocks one by one, so the time grows with their square.
 MAX_COMMENT_BLOCKS = 8192
 MAX_EXIF_BYTES = 4 * 1000**2
-# Values of a directory; cameras and scanners write some hundred entries.
+# Of a TIFF or EXIF directory; cameras and scanners write a few hundred entries.
 MAX_ENTRIES = 4096
 MAX_NUMBERS = 2**18
 MAX_METADATA_BYTES = 64 * 1000**2
@@ -34,16 +34,16 @@ JPEG_FORMATS = ("JPEG", "MPO")
 JPEG_WITHOUT_LENGTH = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xDA)})
 AVIF_BRANDS = (b"avif", b"avis")
 
-# Pillow's guard, at the limit here: it checks the header, before any pixel is decoded.
+# Pillow's own guard, set to the limit here: it checks the header before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
 def max_pixels(format: str | None, bands: int) -> int:
-    """How many pixels of a format can be decoded within MAX_DECODE_BYTES.
+    """Return how many pixels of a format can be decoded within MAX_DECODE_BYTES.
 
     Args:
         format: Pillow's name; None for an image that is in memory already.
-        bands: Channels of the image; counts for JPEG.
+        bands: Channels of the image; matters for JPEG only.
     """
     if format in JPEG_FORMATS:
         return min(MAX_PIXELS, MAX_DECODE_BYTES // (JPEG_BYTES_PER_PIXEL * bands))
@@ -51,13 +51,13 @@ def max_pixels(format: str | None, bands: int) -> int:
 
 
 def tile_pixels(image: Image.Image) -> int:
-    """Pixels of a TIFF's tile, else 0: libtiff makes room for one, however small the photo."""
+    """Return the pixels of a TIFF tile, else 0: libtiff allocates one, however small the photo."""
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     return tags.get(TILEWIDTH, 0) * tags.get(TILELENGTH, 0)
 
 
 def is_avif(data: bytes) -> bool:
-    """Whether a file names AVIF among its brands, without which libavif refuses it."""
+    """Tell whether a file names AVIF among its brands; without it, libavif refuses the file."""
     if data[4:8] != b"ftyp":
         return False
     brands = data[8 : min(int.from_bytes(data[:4]), 1024)]
@@ -65,13 +65,13 @@ def is_avif(data: bytes) -> bool:
 
 
 def find_excess(data: bytes) -> str | None:
-    """What of a file's structure would cost far more than its size, before any decoder sees it.
+    """Find what in a file's structure would cost far more than its size, before it is decoded.
 
-    Pillow and libheif have limits of their own for pixels, compressed text and colour profiles,
-    items and tiles; these are the gaps that they leave.
+    Pillow and libheif have limits of their own for pixels, compressed text, colour profiles, items
+    and tiles; these are the gaps that they leave.
 
     Returns:
-        A phrase that goes on "the photo ...", or None.
+        A phrase that continues "the photo ...", or None.
     """
     if data.startswith(b"\xff\xd8"):
         return _jpeg_excess(data)
@@ -85,7 +85,7 @@ def find_excess(data: bytes) -> str | None:
 
 
 def _jpeg_excess(data: bytes) -> str | None:
-    # A scan's marker and the high byte of its length; coded data never contain it.
+    # A scan's marker and the high byte of its length; coded data never contain these bytes.
     if (scans := data.count(b"\xff\xda\x00")) > MAX_SCANS:
         return f"has {scans:,} scans"
     position, exif_bytes = 2, 0
@@ -131,9 +131,9 @@ def _gif_excess(data: bytes) -> str | None:
 
 
 def _heif_excess(data: bytes) -> str | None:
-    """An Exif item that describes a thousand images is copied a thousand times."""
+    """Count metadata as often as it is copied: once for each image that an Exif item describes."""
     copied = 0
-    with contextlib.suppress(ValueError):  # what follows the last whole box is not read
+    with contextlib.suppress(ValueError):  # what follows the last complete box is not read
         for kind, (start, end) in _boxes(data, 0, len(data)):
             if kind == b"meta":
                 try:
@@ -146,7 +146,7 @@ def _heif_excess(data: bytes) -> str | None:
 
 
 def _described_bytes(data: bytes, start: int, end: int) -> int:
-    """Bytes of metadata in a meta box, as often as images refer to them ("cdsc")."""
+    """Return the bytes of metadata in a meta box, times the images that refer to them ("cdsc")."""
     boxes = list(_boxes(data, start, end))
     lengths: dict[int, int] = {}
     for kind, (first, last) in boxes:
@@ -155,7 +155,7 @@ def _described_bytes(data: bytes, start: int, end: int) -> int:
     total = 0
     for kind, (first, last) in boxes:
         if kind == b"iref":
-            wide = 4 if data[first] else 2  # of item numbers, by version
+            wide = 4 if data[first] else 2  # bytes of an item number, by the box's version
             for name, (position, _) in _boxes(data, first + 4, last):
                 if name == b"cdsc":
                     item = int.from_bytes(data[position : position + wide])
@@ -165,7 +165,10 @@ def _described_bytes(data: bytes, start: int, end: int) -> int:
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
-    """Boxes of an ISO base media file (ISO/IEC 14496-12, 4.2): kind, start and end of content."""
+    """Walk the boxes of an ISO base media file: kind, start and end of content.
+
+    The format is ISO/IEC 14496-12, section 4.2.
+    """
     while start + 8 <= end:
         size, content = int.from_bytes(data[start : start + 4]), start + 8
         if size == 1:
@@ -177,12 +180,12 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, tuple[int
         start = stop
 
 
-def _item_lengths(iloc: bytes, whole: int) -> dict[int, int]:
-    """Bytes of each item, from the item location box (ISO/IEC 14496-12, 8.11.3).
+def _item_lengths(iloc: bytes, file_bytes: int) -> dict[int, int]:
+    """Return the bytes of each item, from the item location box (ISO/IEC 14496-12, 8.11.3).
 
     Args:
         iloc: The box's content.
-        whole: What an extent without a length stands for: all of the file.
+        file_bytes: Length of the file, which an extent without a length stands for.
     """
     version, position = iloc[0], 8 if iloc[0] == 2 else 6
     offset_size, length_size = iloc[4] >> 4, iloc[4] & 15
@@ -201,18 +204,19 @@ def _item_lengths(iloc: bytes, whole: int) -> dict[int, int]:
         take(2 * bool(version) + 2 + base_size)
         for _ in range(take(2)):
             take(index_size + offset_size)
-            lengths[item] = lengths.get(item, 0) + (take(length_size) or whole)
+            lengths[item] = lengths.get(item, 0) + (take(length_size) or file_bytes)
     return lengths
 
 
 def _load_directory(directory: ImageFileDirectory_v2, file: IO[bytes]) -> None:
-    """Pillow's reader of TIFF and EXIF directories, behind a look at what the entries claim.
+    """Load a TIFF or EXIF directory with Pillow, after checking what its entries claim.
 
-    They may share their bytes, so that each of 4,000 entries of a 10 MB file can be a copy of
-    nearly all of it.
+    Entries may share their bytes, so each of 4,000 entries of a 10 MB file can be a copy of nearly
+    all of it.
     """
     start = file.tell()
     order = directory._endian
+    # Layouts of the count and of an entry: tag, type, number of values, value or offset.
     counted, entry = ("Q", "HHQ8s") if directory._bigtiff else ("H", "HHL4s")
     head = file.read(struct.calcsize(order + counted))
     count = struct.unpack(order + counted, head)[0] if head else 0
@@ -231,5 +235,6 @@ def _load_directory(directory: ImageFileDirectory_v2, file: IO[bytes]) -> None:
     _load_unchecked(directory, file)
 
 
+# Pillow offers no hook before it reads the values, and position.py and decoding.py both need this.
 _load_unchecked = ImageFileDirectory_v2.load
 ImageFileDirectory_v2.load = _load_directory

@@ -1,4 +1,4 @@
-"""What glibc does with memory that is free again; where there is no glibc, nothing changes."""
+"""Tell glibc what to do with freed memory; where there is no glibc, nothing changes."""
 
 import contextlib
 import ctypes
@@ -10,30 +10,30 @@ KEPT_BYTES = 128 * 2**20
 
 
 def release_memory() -> None:
-    """Give memory that is free back to the system.
+    """Give freed memory back to the system.
 
-    Pillow takes blocks of 16 MB. Once such a block has been freed, glibc keeps what follows in a
-    heap of the thread: eight threads that read 16 megapixels held 470 MB afterwards, 20 with this.
+    Pillow allocates blocks of 16 MB. Once one has been freed, glibc keeps later ones in the
+    thread's heap: eight threads that had read 16 megapixels held 470 MB afterwards, 20 with this.
     """
     _call("malloc_trim", 0)
 
 
 def keep_memory() -> None:
-    """Let what is freed stay with this process, for its next photo.
+    """Keep freed memory in this process, for its next photo.
 
-    Else the room of a network's larger features goes back after each pass, and the system has to
-    clear it anew for the next: 7 of 38 ms a photo of one megapixel. For a process that reads photos
-    one by one; release_memory() still gives back what large ones needed.
+    Otherwise the memory of a network's larger features goes back after each pass, and the system
+    clears it again for the next: 7 of 38 ms per photo of one megapixel. For processes that read
+    photos one by one; release_memory() still gives back what large ones needed.
     """
     _call("mallopt", M_MMAP_THRESHOLD, MAX_MMAP_THRESHOLD)
     _call("mallopt", M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def share_memory() -> None:
-    """Let all threads take what any of them has freed.
+    """Let all threads reuse what any of them has freed.
 
-    Else each of a server's threads, about 40, keeps some: 1.24 GB after two minutes of 64 clients,
-    1.02 GB with this, at the same rate. To be called before threads are started.
+    Otherwise each of a server's threads, about 40, keeps some: 1.24 GB after two minutes of 64
+    clients, 1.02 GB with this, at the same rate. Call it before threads are started.
     """
     _call("mallopt", M_ARENA_MAX, 2)
 

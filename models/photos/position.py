@@ -1,4 +1,4 @@
-"""Where a photo says it was taken: its own GPS position, read on this machine."""
+"""Read where a photo was taken, as its own metadata says; nothing leaves this machine."""
 
 import io
 import os
@@ -13,14 +13,16 @@ from typing import BinaryIO
 from PIL import Image
 from PIL.ExifTags import GPS, IFD
 
+from models.photos.decoding import FORMATS
 from models.photos.limits import MAX_BYTES, find_excess
-from models.photos.reader import FORMATS
 
 MAX_METADATA_BYTES = 1000**2
 MAX_CHUNKS = 20_000
 MAX_VALUES = 100_000
+# The signature, before the first chunk.
 PNG_START = b"\x89PNG\r\n\x1a\n"
-# As an attribute or an element: 48,51.5N or 48,51,30N.
+# As an attribute or an element: 48,51.5N or 48,51,30N. An expression instead of an XML parser:
+# these bytes are anybody's, and XML can be made to explode.
 XMP_POSITION = (
     rb"exif:GPS%b\s*(?:>|=\s*[\"'])\s*([0-9]{1,3}),([0-9.]{1,20})(?:,([0-9.]{1,20}))?([%b])"
 )
@@ -40,18 +42,18 @@ class Position:
 
 
 def read_position(source: str | os.PathLike | bytes) -> Position | None:
-    """Where a photo was taken, as its EXIF or else its XMP metadata says.
+    """Return where a photo was taken, as its EXIF or else its XMP metadata says.
 
-    Every format of models.photos. No pixel is decoded.
+    Works for every format of models.photos, without decoding a pixel.
 
     Args:
         source: A path, or the bytes of a file.
 
     Returns:
-        None where there is no position or none to trust: a reference (N, S, E, W) that is missing
-        or of the other axis, division by zero, out of range, a file that cannot be read or is over
-        the limits of models.photos. Also for exactly 0, 0: it is open sea, and what cameras and
-        editors write that had no fix.
+        None where there is no position, or none to trust: a reference (N, S, E, W) that is missing
+        or belongs to the other axis, a division by zero, a value out of range, a file that cannot
+        be read or exceeds the limits of models.photos. Also for exactly 0, 0, which is open sea:
+        cameras and editors without a fix write that.
     """
     try:
         if not isinstance(source, bytes):
@@ -68,7 +70,7 @@ def read_position(source: str | os.PathLike | bytes) -> Position | None:
 
 def _read(file: BinaryIO) -> Position | None:
     with Image.open(file, formats=FORMATS) as image:
-        # Not image.getexif(): PNG's decodes all pixels to get at what stands behind them.
+        # Not image.getexif(): for PNG it decodes all pixels to reach the chunks behind them.
         found = [_from_exif(Image.Image.getexif(image)), _from_xmp(image.info.get("xmp"))]
         if image.format == "PNG" and not any(found):
             for kind, data in _png_metadata(file):
@@ -80,7 +82,7 @@ def _read(file: BinaryIO) -> Position | None:
 
 
 def _png_metadata(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of a PNG's EXIF and text chunks, wherever they stand."""
+    """Walk a PNG's EXIF and text chunks, wherever they are: kind and content."""
     file.seek(len(PNG_START))
     for _ in range(MAX_CHUNKS):
         head = file.read(8)
@@ -90,7 +92,7 @@ def _png_metadata(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
         wanted = kind in (b"eXIf", b"iTXt") and length <= MAX_METADATA_BYTES
         if wanted:
             yield kind, file.read(length)
-        file.seek(4 if wanted else length + 4, os.SEEK_CUR)
+        file.seek(4 if wanted else length + 4, os.SEEK_CUR)  # a checksum of 4 bytes ends a chunk
 
 
 def _from_exif(exif: Image.Exif) -> Position | None:
@@ -99,13 +101,15 @@ def _from_exif(exif: Image.Exif) -> Position | None:
         return None
     gps = exif.get_ifd(IFD.GPSInfo)
     return _position(
-        gps.get(GPS.GPSLatitude), gps.get(GPS.GPSLatitudeRef),
-        gps.get(GPS.GPSLongitude), gps.get(GPS.GPSLongitudeRef),
-    )  # fmt: skip
+        gps.get(GPS.GPSLatitude),
+        gps.get(GPS.GPSLatitudeRef),
+        gps.get(GPS.GPSLongitude),
+        gps.get(GPS.GPSLongitudeRef),
+    )
 
 
 def _count_values(exif: Image.Exif, offset: int) -> int:
-    """How many values a directory claims; of 6 million, Pillow makes fractions for 16 seconds."""
+    """Return how many values a directory claims; 6 million keep Pillow busy for 16 seconds."""
     kind, size = ("Q", 20) if exif.bigtiff else ("H", 12)
     exif.fp.seek(offset)
     (entries,) = struct.unpack(exif.endian + kind, exif.fp.read(struct.calcsize(kind)))
@@ -125,10 +129,8 @@ def _from_xmp(xmp: bytes | None) -> Position | None:
     if None in matches:
         return None
     (*latitude, south), (*longitude, west) = (match.groups() for match in matches)
-    return _position(
-        [float(part or 0) for part in latitude], south,
-        [float(part or 0) for part in longitude], west,
-    )  # fmt: skip
+    north, east = ([float(part or 0) for part in parts] for parts in (latitude, longitude))
+    return _position(north, south, east, west)
 
 
 def _position(
@@ -142,7 +144,10 @@ def _position(
 
 
 def _degrees(parts: object, reference: object, signs: str, limit: float) -> float | None:
-    """Signed degrees from degrees, minutes and seconds (later ones may lack) and N, S, E or W."""
+    """Return signed degrees from degrees, minutes and seconds, and N, S, E or W.
+
+    Seconds, or minutes and seconds, may be missing; None where something cannot be right.
+    """
     if isinstance(reference, bytes):
         reference = reference.decode("ascii", "replace")
     sign = str(reference or "").strip("\0 ").upper()[:1]
@@ -152,7 +157,7 @@ def _degrees(parts: object, reference: object, signs: str, limit: float) -> floa
         values = [float(part) for part in (parts if isinstance(parts, (tuple, list)) else [parts])]
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
-    # Rounding writes 60 seconds at times. NaN, from 0/0, compares as false.
+    # Rounding sometimes gives 60 seconds. NaN, from 0/0, compares as false.
     tops = (limit, 60, 60)[: len(values)]
     in_range = (0 <= value <= top for value, top in zip(values, tops, strict=True))
     if len(values) > 3 or not all(in_range):

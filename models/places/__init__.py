@@ -1,1 +1,1 @@
-"""Where landmarks are, and a map of the world."""
+"""Say where landmarks are, and draw a map of the world."""

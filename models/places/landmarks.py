@@ -1,4 +1,4 @@
-"""Where landmarks are: class name -> display name, kind, city, country and coordinates."""
+"""Say where landmarks are: class name -> display name, kind, city, country and coordinates."""
 
 import csv
 import dataclasses
@@ -18,24 +18,26 @@ COLUMNS = ("class_name", "latitude", "longitude")
 TEXTS = ("name", "kind", "city", "country", "wikidata")
 MAX_LENGTH = 100
 EARTH_RADIUS_KM = 6371.0088  # mean radius (IUGG)
-# Two-letter codes of the Unicode CLDR that are no country of ISO 3166-1. XK stays: ISO leaves it to
-# its users, and all of them mean Kosovo.
+# Two-letter codes in the Unicode CLDR that are not countries in ISO 3166-1. XK stays: ISO leaves it
+# to its users, who all mean Kosovo.
 NO_COUNTRIES = frozenset(
     ("AC", "CP", "CQ", "DG", "EA", "EU", "EZ", "IC", "QO", "TA", "UN", "XA", "XB", "ZZ")
 )
 
 
 class PlaceError(ValueError):
-    """A place that cannot be right; the message names file, line and fix where there are any."""
+    """A place that cannot be right; the message names file, line and fix where it can."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
     """Where a landmark is. Texts are plain: escape them before they go into HTML.
 
+    Every text but the name is blank where it is unknown.
+
     Attributes:
         name: Display name, with its accents.
-        kind: castle, temple, bridge, ...; blank where unknown, as all that follow but coordinates.
+        kind: castle, temple, bridge, ...
         city: City or region.
         country: ISO 3166-1 alpha-2 code.
         latitude: Degrees north, WGS 84.
@@ -52,20 +54,20 @@ class Place:
     wikidata: str
 
     def to_dict(self) -> dict[str, str | float]:
-        """JSON-ready; how a place travels in a model file."""
+        """Return a JSON-ready dictionary, as model files hold it."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Place":
-        """A place from anybody's values: a model file or a line of a table.
+        """Make a place from untrusted values: of a model file or a line of a table.
 
         Args:
-            values: name, latitude and longitude; the others may be absent. Texts lose what cannot
-                be printed and are cut to 100 characters; more keys are ignored.
+            values: name, latitude and longitude; the others may be absent. Texts lose unprintable
+                characters and are cut to 100; unknown keys are ignored.
 
         Raises:
-            PlaceError: Text that is no text, a coordinate that is no number or out of range, an
-                unknown country, an item that is none.
+            PlaceError: A text that is not text, a coordinate that is not a number or out of range,
+                an unknown country or Wikidata item.
         """
         if not isinstance(values, Mapping):
             raise PlaceError(f"a place is a table of values, not {type(values).__name__}")
@@ -75,7 +77,7 @@ class Place:
             raise PlaceError("the name is blank; write one")
         if texts["country"] and texts["country"] not in country_names():
             raise PlaceError(
-                f"{texts['country']!r} is no country; write its ISO 3166 code of two letters, such "
+                f"{texts['country']!r} is no country; write its two-letter ISO 3166 code, such "
                 "as FR, or leave it blank"
             )
         if not re.fullmatch(r"(Q[1-9][0-9]{0,11})?", texts["wikidata"]):
@@ -83,27 +85,25 @@ class Place:
                 f"{texts['wikidata']!r} is no Wikidata item; write it as Q243, or leave it blank"
             )
         latitude = _degrees("latitude", values.get("latitude"), 90)
-        return cls(
-            **texts, latitude=latitude,
-            longitude=_degrees("longitude", values.get("longitude"), 180),
-        )  # fmt: skip
+        longitude = _degrees("longitude", values.get("longitude"), 180)
+        return cls(**texts, latitude=latitude, longitude=longitude)
 
 
 def read_places(path: Path) -> dict[str, Place]:
-    """The places of a table: UTF-8, separated by commas, lines and columns in any order.
+    """Read the places of a table: UTF-8, separated by commas, lines and columns in any order.
 
     Args:
-        path: A CSV file with the columns class_name, latitude and longitude; name, kind, city,
-            country and wikidata may be there too. A blank name becomes the class name.
+        path: A CSV file with the columns class_name, latitude and longitude, and perhaps name,
+            kind, city, country and wikidata. A blank name becomes the class name.
 
     Returns:
         Class name -> place, in the file's order.
 
     Raises:
-        PlaceError: The file is not like that; one line with file, line and fix.
+        PlaceError: The file is not such a table; the message is one line with file, line, fix.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a mark
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
     except UnicodeDecodeError as error:
         raise PlaceError(f"{path} is not UTF-8 text; save it as CSV UTF-8") from error
     except OSError as error:
@@ -113,7 +113,7 @@ def read_places(path: Path) -> dict[str, Place]:
     first_lines: dict[str, int] = {}
 
     def here() -> int:
-        return max(1, reader.reader.line_num)  # the outer one does not count blank lines
+        return max(1, reader.reader.line_num)  # reader.line_num does not count blank lines
 
     try:
         reader.fieldnames = _column_names(reader.fieldnames or ())
@@ -136,15 +136,15 @@ def read_places(path: Path) -> dict[str, Place]:
 
 
 def find_places(class_names: Iterable[str], data: Path | None = None) -> dict[str, Place]:
-    """The places of these classes, as far as they are known.
+    """Find the places of these classes, as far as they are known.
 
     Args:
         class_names: Labels of a model.
-        data: What --data names. A landmarks.csv in that folder, or in a table's folder, goes
-            before the project's own.
+        data: What --data names, a folder or a table. A landmarks.csv in that folder, or beside
+            that table, takes precedence over the project's own.
 
     Returns:
-        Class name, as given -> place; classes with none are left out.
+        Class name, as given -> place; classes without one are left out.
 
     Raises:
         PlaceError: See read_places.
@@ -152,7 +152,7 @@ def find_places(class_names: Iterable[str], data: Path | None = None) -> dict[st
     known = read_places(LANDMARKS)
     if data is not None:
         own = (data if data.is_dir() else data.parent) / LANDMARKS.name
-        if own.is_file() and own != data:  # the photos' own table may be called so
+        if own.is_file() and own != data:  # the photos' table may have this name
             known |= read_places(own)
     by_key = {_match_key(label): place for label, place in known.items()}
     found = {label: by_key.get(_match_key(label)) for label in class_names}
@@ -162,9 +162,9 @@ def find_places(class_names: Iterable[str], data: Path | None = None) -> dict[st
 def distance_km(
     latitude: float, longitude: float, other_latitude: float, other_longitude: float
 ) -> float:
-    """Kilometres along the surface between two points, in degrees; 0.5 % off at most.
+    """Return the kilometres along the surface between two points, given in degrees.
 
-    Haversine formula on a sphere (Sinnott 1984): the earth's flattening makes the difference.
+    Haversine formula on a sphere (Sinnott 1984): at most 0.5 % off, as the earth is flattened.
     """
     lat, other = math.radians(latitude), math.radians(other_latitude)
     half_turn = math.radians(other_longitude - longitude) / 2
@@ -175,7 +175,7 @@ def distance_km(
 
 @cache
 def country_names() -> dict[str, str]:
-    """ISO 3166-1 code -> English name, as the Unicode CLDR has them."""
+    """Map ISO 3166-1 codes to English names, as the Unicode CLDR has them."""
     names = Locale("en").territories
     return {
         code: names[code]
@@ -185,10 +185,10 @@ def country_names() -> dict[str, str]:
 
 
 def country_name(code: str) -> str:
-    """A country's English name; blank for a blank code.
+    """Return a country's English name; blank for a blank code.
 
     Raises:
-        PlaceError: If no country has this code.
+        PlaceError: No country has this code.
     """
     if code and code not in country_names():
         raise PlaceError(f"{code!r} is no country; give an ISO 3166 code, such as FR")
@@ -196,19 +196,19 @@ def country_name(code: str) -> str:
 
 
 def map_url(latitude: float, longitude: float) -> str:
-    """A link to OpenStreetMap with a marker there; nothing is fetched."""
+    """Return a link to OpenStreetMap with a marker there; nothing is fetched."""
     where = f"{latitude:.5f}", f"{longitude:.5f}"
     return "https://www.openstreetmap.org/?mlat={0}&mlon={1}#map=14/{0}/{1}".format(*where)
 
 
 def _clean(name: str, value: object) -> str:
-    """Text in one line with single spaces, cut; blank for None."""
+    """Return text in one line with single spaces, cut; blank for None."""
     if value is None:
         return ""
     if not isinstance(value, str):
         raise PlaceError(f"{name} must be text, not {type(value).__name__}")
     line = " ".join(value[: 10 * MAX_LENGTH].split())
-    # Two characters that join letters, in Persian or Malayalam, count as not printable.
+    # Two characters that join letters in Persian or Malayalam count as unprintable.
     kept = (letter for letter in line if letter.isprintable() or letter in "\u200c\u200d")
     return "".join(kept)[:MAX_LENGTH].strip()
 
@@ -222,13 +222,13 @@ def _degrees(name: str, value: object, limit: int) -> float:
     except (ValueError, OverflowError) as error:
         shown = repr(value)[:40] if value else "blank"
         raise PlaceError(f"{name} is {shown}, not a number; {advice}") from error
-    if not abs(degrees) <= limit:  # also where it is not a number
+    if not abs(degrees) <= limit:  # not >, which is false for NaN
         raise PlaceError(f"{name} {degrees:g} is out of range; {advice}")
     return degrees
 
 
 def _column_names(cells: Iterable[str]) -> list[str]:
-    """The header's names, with all that are needed, each once."""
+    """Return the header's names, after checking that all needed ones are there, each once."""
     names = [_clean("a column", cell).casefold() for cell in cells]
     if missing := [name for name in COLUMNS if name not in names]:
         raise PlaceError(
@@ -241,6 +241,6 @@ def _column_names(cells: Iterable[str]) -> list[str]:
 
 
 def _match_key(class_name: str) -> str:
-    """What spellings of a class share: no case, accents, underscores or doubled spaces."""
+    """Return what spellings of a class share: no case, accents, underscores, double spaces."""
     letters = unicodedata.normalize("NFKD", class_name.replace("_", " ").casefold())
     return " ".join("".join(c for c in letters if not unicodedata.combining(c)).split())

@@ -1,4 +1,4 @@
-"""A picture of the world with a pin, drawn here: no map service is asked."""
+"""Draw the world with a pin, here: no map service learns about a photo."""
 
 import json
 import math
@@ -7,18 +7,18 @@ from functools import cache
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
-# TopoJSON of land and borders, 1:110 million; its head says where it is from (world-atlas 2.0.2,
-# ISC licence; Natural Earth, public domain).
+# TopoJSON of land and borders, 1:110 million; its head names the source (world-atlas 2.0.2, ISC
+# licence; Natural Earth, public domain).
 WORLD = Path(__file__).with_name("world.json")
-UNITS = 10  # to a degree: whole numbers are short, and a tenth is a pixel of the close view
+UNITS = 10  # per degree: whole numbers are short, and a tenth is a pixel of the close view
 TURN = 360 * UNITS
-TOP, BOTTOM = 84, -58  # degrees: all land but Antarctica
+TOP, BOTTOM = 84, -58  # degrees: all land except Antarctica
 SQUEEZE = math.cos(math.radians(36))  # equirectangular, true to shape at 36 degrees
-CLOSE = 15 * UNITS  # what the close view shows to each side
+CLOSE = 15 * UNITS  # from the pin to each edge of the close view
 MIN_SQUEEZE = 0.1  # at the poles a degree east has no length
 GAP = 50
 PIN_DEGREES = 18  # how high a pin stands
-# Gradio's colours where the page has them.
+# Gradio's colours, where the page defines them.
 STYLE = (
     "width:100%;height:auto;display:block;overflow:visible;"
     "color:var(--body-text-color,currentColor);--pin:var(--primary-500,#e5484d)"
@@ -32,21 +32,21 @@ PIN = (
 
 
 def draw_map(latitude: float, longitude: float) -> str:
-    """The world, and a closer view beside it, with a pin in both.
+    """Draw the world, and a closer view beside it, with a pin in both.
 
     Args:
         latitude: Degrees north, in [-90, 90].
         longitude: Degrees east, in [-180, 180].
 
     Returns:
-        An inline SVG element as wide as what it stands in, about 60 kB; no script, nothing to
-        fetch, in the colours of the text around it.
+        An inline SVG element as wide as its container, about 60 kB, in the colours of the text
+        around it; no script, nothing to fetch.
 
     Raises:
-        ValueError: If this is no point on earth.
+        ValueError: This is not a point on earth.
     """
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):
-        raise ValueError(f"{latitude}, {longitude} is no point on earth; check the coordinates")
+        raise ValueError(f"{latitude}, {longitude} is not a point on earth; check the coordinates")
     top, bottom = max(TOP, latitude + PIN_DEGREES), BOTTOM if latitude > BOTTOM else -90
     height, width = (top - bottom) * UNITS, TURN * SQUEEZE
     x, y = longitude * UNITS, -latitude * UNITS
@@ -55,7 +55,7 @@ def draw_map(latitude: float, longitude: float) -> str:
     close = (x - half, y - CLOSE, 2 * half, 2 * CLOSE)
     frame = '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" fill="none" '.format(*close)
     frame += 'stroke="var(--pin)" vector-effect="non-scaling-stroke"/>'
-    # A world on either side: what crosses the date line goes on there.
+    # One more world on either side, for what crosses the date line.
     land, borders = (
         "".join(f'<use href="#map-{what}" x="{turn}"/>' for turn in (-TURN, 0, TURN))
         for what in ("land", "borders")
@@ -78,7 +78,7 @@ def draw_map(latitude: float, longitude: float) -> str:
 def _panel(
     left: float, width: float, height: float, view: tuple[float, ...], step: int, content: str
 ) -> str:
-    """A part of the world stretched over a rectangle, with lines each step degrees."""
+    """Stretch a part of the world over a rectangle, with a line every step degrees."""
     box = "{:.1f} {:.1f} {:.1f} {:.1f}".format(*view)
     lines = "".join(f"M{x} -900V900" for x in range(-2 * TURN, 2 * TURN, step * UNITS))
     lines += "".join(f"M{-2 * TURN} {y}H{2 * TURN}" for y in range(-900, 901, step * UNITS))
@@ -92,10 +92,11 @@ def _panel(
 
 @cache
 def _outlines() -> str:
-    """SVG paths of land and of borders between countries, from TopoJSON.
+    """Return SVG paths of land and of borders between countries, from TopoJSON.
 
     Arcs are steps in whole numbers, and ~i is arc i backwards
-    (https://github.com/topojson/topojson-specification). Arcs that bound no land lie in it.
+    (https://github.com/topojson/topojson-specification). An arc that bounds no land lies inside
+    it, so it is a border.
     """
     world = json.loads(WORLD.read_text(encoding="utf-8"))
     (scale_x, scale_y), (start_x, start_y) = world["transform"].values()
@@ -121,18 +122,18 @@ def _outlines() -> str:
 
 
 def _unroll(ring: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """A ring without the jump from one edge of the map to the other at the date line."""
+    """Remove a ring's jump from one edge of the map to the other at the date line."""
     points: list[tuple[int, int]] = []
     for x, y in ring:
         turns = round((points[-1][0] - x) / TURN) if points else 0
         points.append((x + turns * TURN, y))
-    if points[-1][0] != points[0][0]:  # Antarctica goes round the pole, and is closed along it
+    if points[-1][0] != points[0][0]:  # Antarctica surrounds the pole: close it there
         points += [(points[-1][0], 90 * UNITS), (points[0][0], 90 * UNITS)]
     return points
 
 
 def _path(lines: Iterable[list[tuple[int, int]]], end: str = "") -> str:
-    """SVG path data, each point relative to the one before."""
+    """Return SVG path data, each point relative to the one before, which is shorter."""
     data = []
     for line in lines:
         steps = ((b[0] - a[0], b[1] - a[1]) for a, b in pairwise(line))

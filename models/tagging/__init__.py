@@ -1,1 +1,1 @@
-"""Many photos to rows of a table: finding, working, resuming, on one machine or a cluster."""
+"""Turn many photos into rows of a table, resumable, on one machine or a cluster."""

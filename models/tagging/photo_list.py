@@ -1,4 +1,4 @@
-"""Photos by name, one after the other: folders, files, patterns, and lists of them."""
+"""List photos by name, one after the other: folders, files, patterns, and lists of them."""
 
 import os
 import sys
@@ -6,21 +6,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from models.photos import PHOTO_EXTENSIONS
+from models.photos.folder_walk import is_left_out, is_photo, walk_paths
 
 
-class NamedNothing(ValueError):
-    """A name on the command line that stands for nothing; the message says which."""
+class PhotosNotFound(ValueError):
+    """A name on the command line that matches nothing; the message says which."""
 
 
 def find_photos(names: Iterable[str]) -> Iterator[str]:
-    """Paths of photos, in the order of the names; folders in the order of their entries.
+    """Find the paths of photos, in the order of the names; folders in the order of their entries.
 
-    Folders are searched to any depth for files with a photo's extension; what is hidden is left
-    out, and a folder that links lead to again is searched once. A file that is named is given
-    whatever its extension, and a line of a list whether it exists or not. A folder that cannot be
-    listed is given itself, for its reader to say so. Nothing but the entries of the folders on
-    the way down is held in memory.
+    Folders are searched to any depth for files with a photo's extension, without hidden and system
+    entries (models.photos.folder_walk); a folder that links lead to again is searched once. What
+    is named is taken: a file whatever its extension, a hidden folder, a line of a list even if
+    nothing is there. A folder that cannot be listed is yielded itself, for its reader to say so.
+    Memory holds only the entries of the folders on the way down.
 
     Args:
         names: Folders, files, patterns (``*``, ``?``, ``[a-z]``, ``**`` for any depth), ``@FILE``
@@ -28,6 +28,7 @@ def find_photos(names: Iterable[str]) -> Iterator[str]:
     """
     searched: set[str] = set()
     for name in names:
+        # First, since a file may be called [1].jpg, -.jpg or @x.jpg.
         if os.path.lexists(name):
             yield from _search(name, searched)
         elif name == "-":
@@ -45,66 +46,47 @@ def check_names(names: Iterable[str]) -> None:
     """Fail early where a name was mistyped.
 
     Raises:
-        NamedNothing: No such file, folder or list, or a pattern that nothing matches.
+        PhotosNotFound: No such file, folder or list, or a pattern that matches nothing.
     """
     for name in names:
         if os.path.lexists(name) or name == "-":
             continue
         if name.startswith("@"):
             if not os.path.isfile(name[1:]):
-                raise NamedNothing(f"no list at {name[1:]}")
+                raise PhotosNotFound(f"no list at {name[1:]}")
         elif next(_matches(name), None) is None:
-            raise NamedNothing(f"no photo or folder at {name}")
-
-
-def is_photo(path: str) -> bool:
-    """Whether its extension is a photo's."""
-    return os.path.splitext(path)[1].lower() in PHOTO_EXTENSIONS
+            raise PhotosNotFound(f"no photo or folder at {name}")
 
 
 def _search_list(file: BinaryIO, searched: set[str]) -> Iterator[str]:
-    """The photos of a list; names that are not UTF-8 are kept as they are."""
+    """Find the photos of a list; names that are not UTF-8 are kept as they are."""
     for line in file:
+        # Windows editors put a mark before the first line and \r before each \n.
         name = os.fsdecode(line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n"))
         if name:
             yield from _search(name, searched)
 
 
 def _search(name: str, searched: set[str]) -> Iterator[str]:
-    """One file, or the photos in a folder."""
-    waiting = [(name, os.path.isdir(name))]  # a stack: no depth of folders is too deep
-    while waiting:
-        path, is_folder = waiting.pop()
-        if not is_folder:
+    """Yield one file, or the photos in a folder."""
+    if not os.path.isdir(name):
+        yield name
+        return
+    for path in walk_paths(name, searched, keep_unlistable=True):
+        if is_photo(path) or os.path.isdir(path):  # a folder here is one that cannot be listed
             yield path
-            continue
-        real = os.path.realpath(path)
-        if real in searched:
-            continue
-        searched.add(real)
-        try:
-            with os.scandir(path) as entries:
-                inside = [
-                    (
-                        entry.path,
-                        os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir(),
-                    )
-                    for entry in entries
-                    if not entry.name.startswith(".")
-                ]
-        except OSError:
-            yield path
-            continue
-        waiting += sorted((each for each in inside if each[1] or is_photo(each[0])), reverse=True)
 
 
 def _matches(pattern: str) -> Iterator[str]:
-    """What a pattern stands for, hidden things left out; links to folders are not followed."""
+    """Find what a pattern matches; links to folders are not followed.
+
+    Hidden and system entries are left out, unless the pattern spells them out.
+    """
     path = Path(pattern)
     root = Path(path.anchor) if path.anchor else Path()
     try:
         for match in root.glob(str(path.relative_to(path.anchor))):
-            if not any(part.startswith(".") and part != ".." for part in match.parts):
+            if not any(is_left_out(part) and part not in path.parts for part in match.parts):
                 yield str(match)
     except (ValueError, NotImplementedError, OSError) as error:
-        raise NamedNothing(f"{pattern} is no pattern: {error}") from error
+        raise PhotosNotFound(f"{pattern} is not a valid pattern: {error}") from error

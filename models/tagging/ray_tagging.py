@@ -1,68 +1,75 @@
-"""Tagging on a Ray cluster: lists of photos in, a model in every worker, Parquet files out.
+"""Tag photos on a Ray cluster: lists of photos in, a model in every worker, Parquet files out.
 
-Everything that machines share lies in one folder beside the table: the model, the lists, the rows,
-and notes of what was begun. So it and the photos must be reachable under the same path everywhere.
+All that machines share is in one folder beside the table: the model, the lists, the rows, and notes
+of batches that were begun. So this folder and the photos must be reachable under the same path
+everywhere.
 """
 
 import contextlib
 import hashlib
 import logging
 import os
+import secrets
 import shutil
+import signal
+import socket
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.command_line import first_line
 from models.files import file_digest
 from models.photos.memory import keep_memory
 from models.predictor import Predictor
-from models.tagging.ray_session import connected
-from models.tagging.resumable_table import WorkFile
+from models.tagging.resumable_table import ResumableTable
 from models.tagging.table import TableError, parquet_schema, read_table
 from models.tagging.tagger import Tagger
-from models.tagging.workers import WorkerError, tag_photos
+from models.tagging.workers import WorkerError, cores, tag_photos
 
 if TYPE_CHECKING:
     import pyarrow
 
+# The folder models/, the code that every machine gets.
+PACKAGE = Path(__file__).parents[1]
 PHOTOS_AT_ONCE = 64
 PATHS_A_LIST = 1_000
 ROWS_A_FILE = 5_000
-# A batch that was begun this often and never ended holds a photo that kills its worker.
+# A batch that was begun this often and never finished holds a photo that kills its worker.
 TRIES = 3
 
 
 def tag_on_ray(
     paths: Iterable[str],
     tagger: Tagger,
-    work: WorkFile,
+    table: ResumableTable,
     address: str,
     workers: int | None,
     report: Callable[[int], object],
 ) -> None:
-    """Add the rows of photos to a work file, in any order.
+    """Add the rows of photos to a table, in any order.
 
-    A worker that is killed is started again with the photos that it had. Photos that kill their
-    worker again and again are tagged on this machine, and those that were in a batch with them.
-    Rows that workers wrote before this command was cut are taken over first.
+    A killed worker is started again with the photos that it had. Photos that keep killing their
+    worker are tagged on this machine, together with the rest of their batch. Rows that workers
+    wrote before an earlier run was interrupted are taken over first.
 
     Args:
-        paths: Of photos that the work file calls missing; not held in memory.
+        paths: Of photos that the table calls missing; not held in memory.
         tagger: Whose model the workers load.
-        work: What machines share lies beside it, in a folder that is deleted in the end.
-        address: "local" for a cluster on this machine alone, or what ray.init takes.
+        table: What machines share lies beside it, in a folder that is deleted at the end.
+        address: "local" for a temporary cluster on this machine, or what ray.init takes.
         workers: Processes with a model; None: as many as the cluster has cores, less one.
-        report: Gets how many rows were added, now and then.
+        report: Is called now and then with how many rows were added.
 
     Raises:
         WorkerError: The cluster cannot be reached, is too small, or has failed.
     """
-    folder = work.path.absolute().with_name(work.path.name + "-ray")
+    folder = table.path.absolute().with_name(table.path.name + "-ray")
     rows, lists, begun = folder / "rows", folder / "lists", folder / "begun"
-    _add_rows(rows, work, report)
+    _add_rows(rows, table, report)
     shutil.rmtree(folder, ignore_errors=True)
     for each in (rows, lists, begun):
         each.mkdir(parents=True)
@@ -72,30 +79,32 @@ def tag_on_ray(
             raise WorkerError(f"{tagger.predictor.path} was changed meanwhile")
         with connected(address, workers) as found:
             _map(lists, rows, workers or found - 1, (model, tagger.version, str(begun)))
-        _add_rows(rows, work, report)
-        work.release()
-        for path, row in tag_photos(filter(work.claim, _read_lists(lists)), tagger, 1):
-            work.add([(path, row)])
+        _add_rows(rows, table, report)
+        # What the cluster gave up on is still claimed, and has no row.
+        table.release()
+        for path, row in tag_photos(filter(table.claim, _read_lists(lists)), tagger, 1):
+            table.add([(path, row)])
             report(1)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _add_rows(folder: Path, work: WorkFile, report: Callable[[int], object]) -> None:
-    """Take over what workers have written; files that a kill left half-written are passed over."""
+def _add_rows(folder: Path, table: ResumableTable, report: Callable[[int], object]) -> None:
+    """Take over the rows that workers have written; skip files that a kill left incomplete."""
     for file in sorted(folder.glob("*.parquet")):
         with contextlib.suppress(TableError):
             rows = [(row["photo"], row) for row in read_table(file)]
-            work.add(rows)
+            table.add(rows)
             report(len(rows))
 
 
 def _write_lists(paths: Iterable[str], folder: Path) -> int:
-    """Parquet files of paths; how many paths."""
+    """Write Parquet files of paths, and return how many paths there are."""
     import pyarrow
     import pyarrow.parquet
 
     paths, count = iter(paths), 0
     while group := list(islice(paths, PATHS_A_LIST)):
+        # Bytes, since names on a disk need not be text.
         table = pyarrow.table(
             {
                 "path": [os.fsencode(os.path.abspath(path)) for path in group],
@@ -108,7 +117,7 @@ def _write_lists(paths: Iterable[str], folder: Path) -> int:
 
 
 def _read_lists(folder: Path) -> Iterator[str]:
-    """The paths of the lists, as they were found."""
+    """Read the paths of the lists back, as they were found."""
     import pyarrow.parquet
 
     for file in sorted(folder.glob("*.parquet")):
@@ -123,19 +132,21 @@ def _map(lists: Path, rows: Path, workers: int, arguments: tuple[Any, ...]) -> N
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = sys.stderr.isatty()
-    # The newer reader starts several processes more, to plan what is plain here: a third of the
+    # The newer reader starts several more processes to plan what is simple here: a third of the
     # CPU time of a short run.
     context.use_datasource_v2 = False
-    warnings.filterwarnings("ignore", module=r"ray\.")  # of few photos for many workers
-    # Restarts of workers and repetitions of what they had are without limit by default.
-    (
-        ray.data.read_parquet(str(lists))
-        .map_batches(
-            TagBatch, fn_constructor_args=arguments, batch_size=PHOTOS_AT_ONCE,
-            batch_format="pyarrow", compute=ray.data.ActorPoolStrategy(size=workers), num_cpus=1,
-        )
-        .write_parquet(str(rows), min_rows_per_file=ROWS_A_FILE)
-    )  # fmt: skip
+    warnings.filterwarnings("ignore", module=r"ray\.")  # about few photos for many workers
+    # By default Ray restarts workers, and repeats what they had, without limit.
+    photos = ray.data.read_parquet(str(lists))
+    tagged = photos.map_batches(
+        TagBatch,
+        fn_constructor_args=arguments,
+        batch_size=PHOTOS_AT_ONCE,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=1,
+    )
+    tagged.write_parquet(str(rows), min_rows_per_file=ROWS_A_FILE)
 
 
 class TagBatch:
@@ -159,10 +170,11 @@ class TagBatch:
         self.begun = Path(begun)
 
     def __call__(self, batch: "pyarrow.Table") -> "pyarrow.Table":
-        """The rows of a batch of paths; none if it has killed several workers."""
+        """Return the rows of a batch of paths; none if it has killed several workers."""
         import pyarrow
 
         paths = [os.fsdecode(path) for path in batch["path"].to_pylist()]
+        # A note per batch, one byte longer each time it is begun; a kill leaves it behind.
         note = self.begun / hashlib.sha256("\0".join(paths).encode("utf-8", "replace")).hexdigest()
         tries = note.stat().st_size if note.exists() else 0
         rows = []
@@ -176,3 +188,95 @@ class TagBatch:
             ]
             note.unlink()
         return pyarrow.Table.from_pylist(rows, parquet_schema())
+
+
+# --- the cluster ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def connected(address: str, workers: int | None) -> Iterator[int]:
+    """Connect to a cluster, give it this project's code, and yield how many cores it has.
+
+    Nothing is reported to Ray's makers. A local cluster has no dashboard, admits nobody else, and
+    leaves no files.
+
+    Args:
+        address: "local", or what ray.init takes.
+        workers: The cluster must have one core more than this.
+
+    Raises:
+        WorkerError: It cannot be reached, is too small, or fails inside the block.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Else Ray warns that this default will change.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "90")  # seconds for a busy machine to start
+    if address == "local" and os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+        # Else Ray would keep one in the home folder for good. It is read when ray is imported.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    import ray
+
+    code = {"py_modules": [str(PACKAGE)], "excludes": ["bundled", "__pycache__"]}
+    settings: dict[str, Any] = {"address": address, "runtime_env": code}
+    on_terminate = signal.getsignal(signal.SIGTERM)
+    short = "/tmp" if os.name == "posix" else None  # paths of sockets must not be long
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", dir=short, ignore_cleanup_errors=True) as logs,
+        _native_messages_to(Path(logs) / "driver.log"),
+    ):
+        _check_answers(address)
+        if address == "local":
+            settings["num_cpus"] = (workers or cores()) + 1
+            settings |= {"include_dashboard": False, "_temp_dir": logs}
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
+            signal.signal(signal.SIGTERM, on_terminate)  # Ray has replaced it by its own
+            found = int(ray.cluster_resources().get("CPU", 0))
+            if (workers or 1) >= found:
+                raise WorkerError(
+                    f"the cluster has {found} cores, and one is kept for lists and files; start "
+                    f"more machines or ask for at most --workers {found - 1}"
+                )
+            yield found
+        except ConnectionError as error:
+            raise WorkerError(
+                f"Ray at {address}: {first_line(error)}; clusters with a token need "
+                "RAY_AUTH_MODE=token and that token here"
+            ) from error
+        except (ray.exceptions.RayError, ValueError, RuntimeError) as error:
+            if isinstance(error, WorkerError):
+                raise
+            raise WorkerError(f"Ray at {address}: {first_line(error)}") from error
+        finally:
+            ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Say at once what Ray would say after minutes: that nothing answers at HOST:PORT."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except (OSError, OverflowError) as error:
+            raise WorkerError(f"no Ray cluster answers at {address}") from error
+
+
+@contextlib.contextmanager
+def _native_messages_to(path: Path) -> Iterator[None]:
+    """Send what Ray's native part prints to a file; what Python prints is still shown.
+
+    At each start it prints an error that is none (ray issue 53727).
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with (
+        path.open("wb") as log,
+        os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding) as shown,
+        contextlib.redirect_stderr(shown),
+    ):
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

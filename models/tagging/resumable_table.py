@@ -1,4 +1,4 @@
-"""Rows of a table that is being made: on disk as they come, so that a kill loses none of them."""
+"""Collect the rows of a table on disk, one by one, so that a kill loses none and a run resumes."""
 
 import hashlib
 import os
@@ -20,29 +20,29 @@ class Counts:
     known: int
 
 
-class WorkFile:
+class ResumableTable:
     """The table so far, in an SQLite file beside OUT; a context that closes it.
 
-    Memory stays the same however many photos there are. A second run that makes the same table
-    is refused while the first one lives.
+    Memory does not depend on how many photos there are. A second run that makes the same table is
+    refused while the first one is running.
 
     Attributes:
-        out: Where the table goes in the end.
-        path: OUT.partial; deleted in the end.
+        out: Where the finished table goes.
+        path: OUT.partial; deleted when the table is finished.
     """
 
     def __init__(self, out: Path, digest: str) -> None:
-        """Go on with what is there: OUT.partial of a run that was cut, else OUT itself.
+        """Continue from what exists: OUT.partial of an interrupted run, else OUT itself.
 
         Rows of OUT that have an error are left out, so that those photos are tried again.
 
         Args:
             out: The table to make.
-            digest: sha256 of the model file; all rows of a table are of one model.
+            digest: sha256 of the model file; all rows of a table come from one model.
 
         Raises:
-            TableError: Rows of another model, a file that is none of this command's, or another
-                run that is making the same table.
+            TableError: The rows come from another model, the file is not from this command, or
+                another run is making the same table.
         """
         self.out, self.path = out, out.with_name(out.name + ".partial")
         try:
@@ -58,11 +58,12 @@ class WorkFile:
             if not isinstance(error, sqlite3.Error):
                 raise
             busy = "locked" in str(error)
-            fix = "another run is making it" if busy else "delete it to begin anew"
+            fix = "another run is making it" if busy else "delete it to start over"
             raise TableError(f"{self.path} cannot be used ({error}): {fix}") from error
 
     def _open(self, digest: str) -> None:
-        # Exclusive: one run at a time, and no shared memory, which network drives do not have.
+        # Exclusive: one run at a time, and no shared memory, which network drives lack. The log
+        # (WAL) makes each row durable without rewriting the file. Claims need not survive.
         for line in (
             "PRAGMA locking_mode = EXCLUSIVE",
             "PRAGMA journal_mode = WAL",
@@ -92,10 +93,12 @@ class WorkFile:
             )
 
     def claim(self, path: str) -> bool:
-        """Whether a photo is still to be done, and was not claimed before; claims end with close.
+        """Tell whether a photo is still to be done and not claimed yet; if so, claim it.
+
+        Claims end when the table is closed.
 
         Args:
-            path: Of a file; links to the same one count as the same.
+            path: Of a file; links to one file count as the same photo.
         """
         key = _key(path)
         if self._file.execute("SELECT 1 FROM tagged WHERE key = ?", (key,)).fetchone():
@@ -107,12 +110,12 @@ class WorkFile:
         self._file.execute("DELETE FROM claimed")
 
     def add(self, rows: Iterable[tuple[str, Row]]) -> None:
-        """Keep rows, each with the path of its photo; all of them or, after a kill, none.
+        """Add rows, each with the path of its photo; all of them or, after a kill, none.
 
-        Of two rows of one photo the first is kept.
+        Of two rows for one photo the first is kept.
         """
         marks = ", ".join("?" * (len(COLUMNS) + 2))
-        with self._file:  # commits, or on an error takes all back
+        with self._file:  # commits, or rolls back on an error
             self._file.execute("BEGIN")
             self._file.executemany(
                 f"INSERT OR IGNORE INTO tagged VALUES ({marks})",
@@ -123,12 +126,12 @@ class WorkFile:
             )
 
     def rows(self) -> Iterator[Row]:
-        """All rows, in the order in which they were added."""
+        """Yield all rows, in the order in which they were added."""
         for _, row in self.photos():
             yield row
 
     def photos(self) -> Iterator[tuple[Path, Row]]:
-        """All rows, each with the path of its photo."""
+        """Yield all rows, each with the path of its photo."""
         found = self._file.execute(f"SELECT path, {', '.join(COLUMNS)} FROM tagged ORDER BY rowid")
         for path, *values in found:
             yield (
@@ -140,7 +143,7 @@ class WorkFile:
             )
 
     def errors(self, limit: int) -> list[str]:
-        """Which photos could not be read and why, of the first ones."""
+        """Return which photos could not be read and why, up to a limit."""
         found = self._file.execute(
             "SELECT photo, error FROM tagged WHERE error IS NOT NULL ORDER BY rowid LIMIT ?",
             (limit,),
@@ -148,18 +151,18 @@ class WorkFile:
         return [f"{photo}: {error}" for photo, error in found]
 
     def counts(self) -> Counts:
-        """Of the rows so far."""
+        """Count the rows so far."""
         found = self._file.execute(
             "SELECT count(*), coalesce(sum(error IS NULL), 0), coalesce(sum(known), 0) FROM tagged"
         )
         return Counts(*found.fetchone())
 
     def write_table(self) -> None:
-        """Write OUT, in the order of the rows."""
+        """Write OUT, in the order in which rows were added."""
         write_table(self.out, self.rows())
 
     def finish(self) -> None:
-        """Delete the work file: OUT holds all of it."""
+        """Delete OUT.partial: OUT holds all of it."""
         self._delete()
 
     def _delete(self) -> None:
@@ -167,8 +170,8 @@ class WorkFile:
         for suffix in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
-    def __enter__(self) -> "WorkFile":
-        """The work file itself."""
+    def __enter__(self) -> "ResumableTable":
+        """Return the table itself."""
         return self
 
     def __exit__(
@@ -177,13 +180,13 @@ class WorkFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close it; what was added stays for the next run, nothing is kept of an empty one."""
+        """Close the table; what was added stays for the next run, an empty one leaves nothing."""
         if self.path.exists() and self.counts().photos == 0:
             self._delete()
         self._file.close()
 
 
 def _key(path: str) -> bytes:
-    """Sixteen bytes that stand for a file, whatever name and links lead to it."""
+    """Return 16 bytes that identify a file, whatever name and links lead to it."""
     with_links = path if "\0" in path else os.path.realpath(path)
     return hashlib.blake2b(printable(with_links).encode(), digest_size=16).digest()

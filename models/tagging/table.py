@@ -1,4 +1,4 @@
-"""Tables of tagged photos as CSV, JSON or Parquet: written whole or not at all, and read back."""
+"""Write tables of tagged photos as CSV, JSON or Parquet, completely or not at all; read them."""
 
 import csv
 import json
@@ -12,47 +12,49 @@ from models.files import atomic
 Row = dict[str, Any]
 COLUMNS: dict[str, type] = {
     "photo": str,
-    **{f"{what}_{i}": kind for i in range(1, 6) for what, kind in
-       (("label", str), ("probability", float))},
-    "known": bool, "known_score": float,
-    "place": str, "city": str, "country": str, "country_code": str,
-    "latitude": float, "longitude": float,
-    "box_left": float, "box_top": float, "box_width": float, "box_height": float,
-    "model": str, "model_version": str, "model_digest": str,
-    "error": str,
-}  # fmt: skip
-"""What a row holds; None where there is nothing to say, as of a photo that cannot be read."""
-# A spreadsheet takes a cell that begins like this for a formula, and file names are anybody's.
+    **{
+        f"{what}_{rank}": kind
+        for rank in range(1, 6)
+        for what, kind in (("label", str), ("probability", float))
+    },
+    **{"known": bool, "known_score": float},
+    **dict.fromkeys(("place", "city", "country", "country_code"), str),
+    **dict.fromkeys(("latitude", "longitude"), float),
+    **dict.fromkeys(("box_left", "box_top", "box_width", "box_height"), float),
+    **dict.fromkeys(("model", "model_version", "model_digest", "error"), str),
+}
+"""What a row holds; None where there is nothing to say, as for a photo that cannot be read."""
+# Spreadsheets take a cell that begins like this for a formula, and file names can hold anything.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 ROWS_AT_ONCE = 10_000
 
 
 class TableError(ValueError):
-    """A table that cannot be made or read back; the message names the fix."""
+    """A table that cannot be written or read back; the message names the fix."""
 
 
 def printable(text: str) -> str:
-    r"""Text that any file format can hold; bytes of a name that are no text become ``\udc80``."""
+    r"""Return text that any file format can hold; bytes that are not text become ``\udc80``."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def one_line(text: str) -> str:
-    """Printable text without line ends, for the terminal."""
+    """Return printable text without line ends, for the terminal."""
     return " ".join(printable(text).split())
 
 
 def check_format(path: Path) -> None:
-    """Raise TableError for a name that says no known format."""
+    """Raise TableError for a name without a known extension."""
     if path.suffix.lower() not in FORMATS:
         raise TableError(f"{path} must end in {', '.join(FORMATS)}")
 
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows, one at a time, to a file that appears whole or not at all.
+    """Write rows, one at a time, to a file that appears completely or not at all.
 
     Args:
         path: Its extension says the format.
-        rows: Of COLUMNS.
+        rows: Each with all COLUMNS.
     """
     write, _ = FORMATS[path.suffix.lower()]
     with atomic(path) as partial:
@@ -60,10 +62,10 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_table(path: Path) -> Iterator[Row]:
-    """The rows of a file that write_table wrote, one at a time.
+    """Read the rows of a file that write_table wrote, one at a time.
 
     Raises:
-        TableError: It is not like that.
+        TableError: It is not such a file.
     """
     _, read = FORMATS[path.suffix.lower()]
     try:
@@ -71,7 +73,7 @@ def read_table(path: Path) -> Iterator[Row]:
             yield {name: row[name] for name in COLUMNS}
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise TableError(
-            f"{path} is not a table of this command; delete it or name another with --out"
+            f"{path} is not a table from this command; delete it or name another with --out"
         ) from error
 
 
@@ -105,7 +107,7 @@ def _from_cell(cell: str, kind: type) -> Any:
 
 
 def _write_json(path: Path, rows: Iterable[Row]) -> None:
-    """An array with one row a line."""
+    """Write an array with one row per line, so that it is read back line by line."""
     with path.open("w", newline="\n", encoding="utf-8") as file:
         end = "[\n"
         for row in rows:
@@ -122,7 +124,7 @@ def _read_json(path: Path) -> Iterator[Row]:
 
 
 def parquet_schema() -> Any:
-    """The columns as a pyarrow.Schema."""
+    """Return the columns as a pyarrow.Schema."""
     import pyarrow
 
     types = {str: pyarrow.string(), float: pyarrow.float64(), bool: pyarrow.bool_()}

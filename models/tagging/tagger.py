@@ -1,4 +1,4 @@
-"""From a photo to its row in a table: labels, whether it is known, place, evidence, model."""
+"""Turn a photo into its row of a table: labels, whether it is known, place, evidence, model."""
 
 import math
 import os
@@ -15,7 +15,7 @@ from models.tagging.table import COLUMNS, Row, printable
 
 @dataclass(frozen=True)
 class Tagger:
-    """A model that writes rows.
+    """A model that makes rows.
 
     Attributes:
         predictor: The loaded model file.
@@ -26,7 +26,7 @@ class Tagger:
     version: str | None = None
 
     def tag(self, path: str) -> Row:
-        """The row of one photo. What goes wrong with a photo is said in its row, not raised.
+        """Return the row of one photo; what goes wrong with it is said in the row, not raised.
 
         Args:
             path: As found; the row shows it with forward slashes.
@@ -43,7 +43,7 @@ class Tagger:
         return row
 
     def empty_row(self, path: str) -> Row:
-        """A row that names photo and model and says nothing else."""
+        """Return a row that names photo and model and says nothing else."""
         manifest = self.predictor.manifest
         return dict.fromkeys(COLUMNS) | {
             "photo": printable(Path(path).as_posix()),
@@ -60,7 +60,7 @@ class Tagger:
                 f"label_{rank}": printable(label),
                 f"probability_{rank}": _rounded(probability),
             }
-        # Of the best label alone: boxes of the other four would cost a tenth of the time.
+        # Only for the best label: boxes of the other four would take a tenth of the time.
         box = find_box(answer.evidence[0], answer.region)
         if box is not None:
             sides = ("left", "top", "width", "height")
@@ -68,14 +68,16 @@ class Tagger:
         place = self.predictor.place(answer.label) if answer.known else None
         if place is not None:
             said |= {
-                "place": place.name, "city": place.city or None,
+                "place": place.name,
+                "city": place.city or None,
                 "country": country_name(place.country) or None,
                 "country_code": place.country or None,
-                "latitude": place.latitude, "longitude": place.longitude,
-            }  # fmt: skip
+                "latitude": place.latitude,
+                "longitude": place.longitude,
+            }
         return said
 
 
 def _rounded(value: float) -> float | None:
-    """Six digits; None for what is no number, which JSON cannot hold."""
+    """Round to six digits; None for what is not a number, which JSON cannot hold."""
     return round(value, 6) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Processes that tag photos side by side, and outlive photos that kill a process."""
+"""Tag photos in several processes, and survive photos that kill a process."""
 
 import contextlib
 import multiprocessing
@@ -17,29 +17,30 @@ from typing import TYPE_CHECKING
 
 from models.tagging.table import Row
 
-if TYPE_CHECKING:  # so that warm_up can begin before torch is imported here
+if TYPE_CHECKING:  # warm_up must begin before torch is imported here
     from models.tagging.tagger import Tagger
 
-# Measured below 1 % of the time at 1-megapixel photos; what a kill does twice stays small.
+# Handing chunks over takes under 1 % of the time (1-megapixel photos), and a kill repeats little.
 PHOTOS_AT_ONCE = 4
 CHUNKS_AHEAD = 4
-# A fork of a clean process that has imported all: a second worker starts at once. Windows has none.
+# Workers are forks of a clean process that has imported everything, so that the second one starts
+# at once. Windows cannot fork.
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 class WorkerError(RuntimeError):
-    """Workers that cannot do their work; the message says why."""
+    """Workers that cannot work; the message says why."""
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    with contextlib.suppress(AttributeError):  # Linux alone says
+    """Return how many cores this process may use."""
+    with contextlib.suppress(AttributeError):  # only Linux says
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def warm_up() -> None:
-    """Begin to import what the workers need, while this process does something else."""
+    """Start importing what the workers need, in another process, and return at once."""
     if METHOD == "forkserver":
         from multiprocessing import forkserver
 
@@ -49,7 +50,7 @@ def warm_up() -> None:
 
 
 def _context() -> BaseContext:
-    """How processes are started."""
+    """Return how processes are started."""
     context = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
         context.set_forkserver_preload(["models.tagging.tagger"])
@@ -57,23 +58,26 @@ def _context() -> BaseContext:
 
 
 def tag_photos(paths: Iterable[str], tagger: "Tagger", workers: int) -> Iterator[tuple[str, Row]]:
-    """Rows of photos, in their order, made by processes with the model and one thread each.
+    """Tag photos in processes that have the model and one thread each; rows come in order.
 
-    A bounded number of photos is under way, so memory does not depend on how many there are. A
-    photo that kills its process (out of memory, a fault in a decoder) gets a row that says so,
-    after it has been tried once more, alone.
+    A bounded number of photos is in progress, so memory does not depend on how many there are. A
+    photo that kills its process (out of memory, a fault in a decoder) is tried once more by
+    itself, and then gets a row that says so.
 
     Args:
         paths: Of photos.
         tagger: Whose model file the processes load.
         workers: How many processes.
 
+    Yields:
+        Path and row of each photo.
+
     Raises:
         WorkerError: The processes cannot load the model.
     """
     paths = iter(paths)
     waiting: deque[tuple[list[str], Future]] = deque()
-    while True:
+    while True:  # once per pool: a killed process breaks its whole pool
         with _pool(tagger, workers) as pool:
             broken = False
             while not broken:
@@ -83,10 +87,12 @@ def tag_photos(paths: Iterable[str], tagger: "Tagger", workers: int) -> Iterator
                     waiting.append((chunk, _submit(pool, chunk)))
                 if not waiting:
                     return
+                # Waits for the oldest chunk, so that rows come in the order of the photos.
                 broken = isinstance(waiting[0][1].exception(), BrokenProcessPool)
                 if not broken:
                     chunk, future = waiting.popleft()
                     yield from zip(chunk, future.result(), strict=True)
+        # Chunks that were finished count; each of the others may hold the photo that kills.
         for chunk, future in waiting:
             if future.exception() is None:
                 yield from zip(chunk, future.result(), strict=True)
@@ -96,14 +102,15 @@ def tag_photos(paths: Iterable[str], tagger: "Tagger", workers: int) -> Iterator
 
 
 def _tag_alone(paths: list[str], tagger: "Tagger") -> Iterator[tuple[str, Row]]:
-    """One photo at a time, so that one that kills the process is known."""
+    """Tag one photo at a time, to know which one kills its process."""
     left = deque(paths)
     while left:
         with _pool(tagger, 1) as pool:
+            # Without a photo first: if that fails too, no photo is to blame.
             if isinstance(_submit(pool, []).exception(), BrokenProcessPool):
                 raise WorkerError(
-                    f"workers die while they load {tagger.predictor.path}; is there too little "
-                    "memory for so many --workers?"
+                    f"workers die while they load {tagger.predictor.path}; perhaps there is too "
+                    "little memory: use fewer --workers"
                 )
             while left:
                 future = _submit(pool, [left[0]])
@@ -111,7 +118,7 @@ def _tag_alone(paths: list[str], tagger: "Tagger") -> Iterator[tuple[str, Row]]:
                 path = left.popleft()
                 if broken:
                     row = tagger.empty_row(path)
-                    killed = "killed the process that read it; is there too little memory?"
+                    killed = "killed the process that read it; perhaps there is too little memory"
                     row["error"] = f"{Path(row['photo']).name} {killed}"
                     yield path, row
                     break
@@ -120,12 +127,10 @@ def _tag_alone(paths: list[str], tagger: "Tagger") -> Iterator[tuple[str, Row]]:
 
 @contextlib.contextmanager
 def _pool(tagger: "Tagger", workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that are gone when the block ends, with what they had not begun."""
+    """Start processes that load the model; they end with the block, and drop what is not begun."""
     predictor = tagger.predictor
-    pool = ProcessPoolExecutor(
-        workers, _context(), _load,
-        (predictor.path, predictor.digest, tagger.version),
-    )  # fmt: skip
+    model = (predictor.path, predictor.digest, tagger.version)
+    pool = ProcessPoolExecutor(workers, _context(), initializer=_load, initargs=model)
     try:
         yield pool
     finally:
@@ -133,7 +138,7 @@ def _pool(tagger: "Tagger", workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _submit(pool: ProcessPoolExecutor, chunk: list[str]) -> Future:
-    """The rows to come; of a pool that is broken already, a future that says so."""
+    """Ask for the rows of a chunk; a pool that is broken already gives a future that says so."""
     try:
         with _signals_held():  # a process may be started here
             return pool.submit(_tag_chunk, chunk)
@@ -145,7 +150,7 @@ def _submit(pool: ProcessPoolExecutor, chunk: list[str]) -> Future:
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Processes started in the block never see Ctrl-C, which is for the command alone."""
+    """Hide Ctrl-C from processes started in the block: it is meant for the command only."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -161,7 +166,10 @@ _loaded: "Tagger | Exception | None" = None
 
 
 def _load(path: Path, digest: str, version: str | None) -> None:
-    """Load the model, once a process. Errors are kept for the first photos: here they are lost."""
+    """Load the model, once per process.
+
+    An error is kept for the first photos to raise: raised here, its message would be lost.
+    """
     global _loaded
     import cv2
     import torch
@@ -185,7 +193,7 @@ def _load(path: Path, digest: str, version: str | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """Go when the command was killed: nobody reads the rows any more."""
+    """End with the command, also when it is killed: nobody reads the rows any more."""
     connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,9 +13,10 @@ from torch import nn
 
 from models.files import file_digest
 from models.model_file.classifier import Calibration, KnownScore, PhotoClassifier, temperatures
-from models.model_file.preprocess import Preprocess, resize_images
+from models.model_file.preprocess import Preprocess
+from models.model_file.torchscript import save_model
 from models.photos import PhotoError
-from models.predictor import ModelFileError, Predictor, save_model
+from models.predictor import ModelFileError, Predictor
 from models.sources.served_model import BUNDLED, find_model
 from tests.support.drawing import draw_landmark
 from tests.support.tiny_network import TinyNetwork
@@ -76,6 +76,7 @@ def test_wrong_input_is_said(model_path: Path, images: torch.Tensor, message: st
         Predictor.load(model_path).probabilities(images)
 
 
+@pytest.mark.process
 def test_file_runs_where_only_torch_is(model_path: Path, tmp_path: Path) -> None:
     script = tmp_path / "alone.py"
     script.write_text(
@@ -94,9 +95,12 @@ def test_file_runs_where_only_torch_is(model_path: Path, tmp_path: Path) -> None
     )
     run = subprocess.run(
         [sys.executable, "-W", "ignore", script, model_path],
-        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": ""},
-    )  # fmt: skip
+    )
     assert run.returncode == 0, run.stderr
     first, second = run.stdout.splitlines()
     assert first == f"{CLASSES} torch.Size([2, 3]) []"
@@ -182,14 +186,21 @@ def test_explain_gives_maps_of_the_best_classes(model_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "side"), [("vit_tiny_patch16_224", 14), ("regnety_002", 7), ("convnext_atto", 7)]
+    ("backbone", "options", "side"),
+    [
+        ("vit_tiny_patch16_224", {"img_size": 64, "depth": 2}, 4),
+        ("regnety_002", {}, 2),
+        ("convnext_atto", {"depths": (1, 1, 1, 1), "dims": (8, 16, 32, 64)}, 2),
+    ],
 )
-def test_maps_of_other_kinds_of_networks(tmp_path: Path, backbone: str, side: int) -> None:
+def test_maps_of_other_kinds_of_networks(
+    tmp_path: Path, backbone: str, options: dict, side: int
+) -> None:
     import timm
 
     torch.manual_seed(0)
-    network = timm.create_model(backbone, num_classes=3, scriptable=True).eval()
-    path = save_model(tmp_path / "m.pt", network, Preprocess(224, 224), CLASSES, {})
+    network = timm.create_model(backbone, num_classes=3, scriptable=True, **options).eval()
+    path = save_model(tmp_path / "m.pt", network, Preprocess(64, 64), CLASSES, {})
     images = random_images(1, 3, 100, 100)
     with torch.inference_mode():
         maps, _ = Predictor.load(path).module.explain(images)
@@ -215,48 +226,6 @@ def test_export_program_equals_the_file(tmp_path: Path, mode: str) -> None:
         torch.testing.assert_close(program(images), predictor.probabilities(images))
 
 
-@pytest.mark.parametrize(
-    "size", [(300, 200), (200, 301), (64, 64), (1000, 333), (20, 30), (17, 400), (65, 64)]
-)
-def test_resize_equals_opencv_area(size: tuple[int, int]) -> None:
-    height, width = size
-    rng = np.random.default_rng(0)
-    image = cv2.GaussianBlur(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), (0, 0), 1.5)
-    scale = 64 / min(size)
-    resized = (int(width * scale + 0.5), int(height * scale + 0.5))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    expected = cv2.resize(image, resized, interpolation=method)
-    top, left = (expected.shape[0] - 64) // 2, (expected.shape[1] - 64) // 2
-    expected = expected[top : top + 64, left : left + 64].astype(float)
-    images = torch.from_numpy(image).permute(2, 0, 1)[None]
-    ours = resize_images(images, 64, 64, pad=False)[0].permute(1, 2, 0).numpy()
-    assert np.abs(ours - expected).max() <= 1
-    assert np.abs(ours - expected).mean() < 0.2
-
-
-def test_pad_keeps_the_whole_photo_on_black() -> None:
-    white = torch.full((1, 3, 30, 60), 255, dtype=torch.uint8)
-    square = resize_images(white, 32, 32, pad=True)[0, 0]
-    assert square[:8].max() == 0
-    assert square[24:].max() == 0
-    assert (square[8:24] == 255).all()
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"resize_px": 20, "crop_px": 32},
-        {"resize_px": 40, "crop_px": 32, "mode": "pad"},
-        {"resize_px": 32, "crop_px": 32, "mode": "squash"},
-        {"resize_px": 32, "crop_px": 32, "std": (0.5, 0.5, 0.0)},
-        {"resize_px": 8, "crop_px": 8},
-    ],
-)
-def test_impossible_preprocessing_is_refused(fields: dict) -> None:
-    with pytest.raises(ValueError, match=r"crop_px|mode|std"):
-        Preprocess(**fields)
-
-
 def test_classify_gives_the_best_first(model_path: Path, tmp_path: Path) -> None:
     predictor = Predictor.load(model_path)
     photo = tmp_path / "photo.png"
@@ -279,11 +248,11 @@ def test_bad_model_files_are_refused(model_path: Path, tmp_path: Path) -> None:
     cases = {"empty": b"", "text": b"hello", "half": content[: len(content) // 2]}
     for name, data in cases.items():
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(ModelFileError, match="not a whole model file"):
+        with pytest.raises(ModelFileError, match="not a complete model file"):
             Predictor.load(tmp_path / name)
     foreign = torch.jit.trace(nn.ReLU(), torch.zeros(1))
     foreign.save(str(tmp_path / "foreign.pt"))
-    with pytest.raises(ModelFileError, match="not a whole model file"):
+    with pytest.raises(ModelFileError, match="not a complete model file"):
         Predictor.load(tmp_path / "foreign.pt")
 
 

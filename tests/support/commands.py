@@ -1,4 +1,4 @@
-"""This project's commands and page, each in a process of its own."""
+"""Run this project's commands and page, each in a process of its own."""
 
 import contextlib
 import copy
@@ -8,7 +8,7 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
+import threading
 import urllib.request
 import warnings
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from tests.support.fake_wandb import FakeWandb
 
 ROOT = Path(__file__).parents[2]
 STARTED: list[subprocess.Popen] = []
+UNVERIFIED = ssl._create_unverified_context()  # a test's certificate is its own
 AGENT = """
 from wandb.cli.cli import cli
 from wandb.wandb_agent import Agent
@@ -72,9 +73,14 @@ class Client:
     def start(self, *arguments: object) -> subprocess.Popen:
         """Start python with these arguments; killed with all its children when collected late."""
         process = subprocess.Popen(
-            [sys.executable, *map(str, arguments)], cwd=self.folder, env=self.environment,
-            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         STARTED.append(process)
         return process
 
@@ -109,34 +115,51 @@ def kill_started() -> None:
 
 
 class Page:
-    """A running demo.py, in a process of its own."""
+    """A running demo.py, in a process of its own.
 
-    def __init__(self, *arguments: object, wait: bool = True, **environment: str) -> None:
-        command = [sys.executable, str(ROOT / "demo.py"), *map(str, arguments)]
+    Attributes:
+        url: Where it is open; it has answered there.
+        lines: What it has printed so far, errors included.
+    """
+
+    def __init__(self, *arguments: object, **environment: str) -> None:
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+            [sys.executable, str(ROOT / "demo.py"), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
             env={**os.environ, **environment},
-        )  # fmt: skip
+        )
         self.lines: list[str] = []
-        self.url = ""
-        if wait:
-            while not self.url:
-                line = self.process.stdout.readline()
-                assert line, "".join(self.lines)
-                self.lines.append(line)
-                if "is open at" in line:
-                    self.url = line.split()[-1]
-            self._wait_for_health()
+        self._printed = threading.Condition()
+        # In a thread, because a full pipe would stop the page.
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.url = self.wait_for("is open at").split()[-1]
+        with urllib.request.urlopen(f"{self.url}/health", context=UNVERIFIED, timeout=60) as health:
+            assert health.status == 200
 
-    def _wait_for_health(self) -> None:
-        context = ssl._create_unverified_context()
-        for _ in range(200):
-            try:
-                urllib.request.urlopen(f"{self.url}/health", context=context, timeout=5).read()
-                return
-            except OSError:
-                time.sleep(0.1)
-        raise AssertionError(f"no answer from {self.url}")
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            with self._printed:
+                self.lines.append(line)
+                self._printed.notify_all()
+        with self._printed:
+            self._printed.notify_all()
+
+    def wait_for(self, text: str, seconds: float = 60) -> str:
+        """Wait until the page prints a line with this text; the line."""
+
+        def find() -> str | None:
+            found = next((line for line in self.lines if text in line), None)
+            assert found or self.process.poll() is None, "".join(self.lines)
+            return found
+
+        with self._printed:
+            line = self._printed.wait_for(find, seconds)
+        assert line, f"no {text!r} within {seconds} s: {''.join(self.lines)}"
+        return line
 
     def stop(self, number: int = signal.SIGTERM) -> str:
         """Ask it to end; all that it printed."""
@@ -146,8 +169,10 @@ class Page:
     def finish(self) -> str:
         """Wait for its end; all that it printed."""
         try:
-            rest, _ = self.process.communicate(timeout=30)
+            self.process.wait(timeout=30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
-        return "".join(self.lines) + rest
+        self._reader.join()
+        self.process.stdout.close()
+        return "".join(self.lines)

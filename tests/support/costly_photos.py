@@ -196,7 +196,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "wide tiles": (lambda: wide_tiles(30_000), "over 100 megapixels"),
     "run-length bmp": (
         lambda: run_length_bmp((400_000, 100), b"\0\x02\xff\xff" * 4),
-        "run-length coded BMP",
+        "run-length encoded BMP",
     ),
     "shared exif": (lambda: shared_exif(100, 1_000_000), "over 64 MB of metadata"),
     "understated heic": (

@@ -1,4 +1,4 @@
-"""A model file that knows some drawn photos and not others, and where its landmarks are."""
+"""Make a model file that knows some drawn photos and not others, and where landmarks are."""
 
 import shutil
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from PIL import ExifTags, Image
 
+from models.model_file.torchscript import rewrite_manifest
 from models.places.landmarks import Place
-from models.predictor import Predictor, rewrite_manifest
+from models.predictor import Predictor
 from tests.support.bad_photos import encode
 from tests.support.drawing import TOY_CLASSES, draw_landmark
 
@@ -23,7 +24,7 @@ def draw_photo(label: int) -> bytes:
 
 
 def with_position(jpeg: bytes, latitude: float, longitude: float) -> bytes:
-    """The same photo, that says where it was taken."""
+    """The same photo, which now says where it was taken."""
     exif = Image.Exif()
     exif[ExifTags.IFD.GPSInfo] = {
         ExifTags.GPS.GPSLatitudeRef: "N" if latitude >= 0 else "S",
@@ -39,9 +40,9 @@ def save_placed_model(toy_model: Path, path: Path, place: Place) -> tuple[bytes,
     """Write a model file with a threshold between two photos.
 
     Args:
-        toy_model: What it is a copy of.
+        toy_model: What to copy.
         path: The model file.
-        place: Of all its labels.
+        place: Where all its landmarks are.
 
     Returns:
         The photo that is known, and the one that is not.

@@ -25,8 +25,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import tyro
 
+from models.command_line import parse_flags
 from tests.support.commands import ROOT
 from train import download
 from train.download import RECORD, CheckedRedirects, DownloadConfig, DownloadError, main
@@ -203,15 +203,23 @@ def fail(config: DownloadConfig, capsys: pytest.CaptureFixture[str], status: int
 
 def test_an_archive_arrives_whole(shelf: Shelf, out: Path, capsys: pytest.CaptureFixture) -> None:
     packed = {f"landmark_images/{name}": content for name, content in PHOTOS.items()}
-    rubbish = {"__MACOSX/landmark_images/._a": b"x", "landmark_images/train/.DS_Store": b"x"}
+    rubbish = {
+        "__MACOSX/landmark_images/._a": b"x",
+        "landmark_images/train/.DS_Store": b"x",
+        "landmark_images/train/00.Red_Tower/@eaDir/0.jpg": b"x",
+        "Thumbs.db": b"x",
+    }
     shelf.content = pack_zip(packed | rubbish)
     assert main(DownloadConfig(shelf.url, out=out)) == 0
     assert photos_in(out) == PHOTOS
     digest = sha256(shelf.content).hexdigest()
     assert json.loads((out / RECORD).read_text()) == {
-        "url": shelf.url, "size": len(shelf.content), "etag": '"one"', "modified": MODIFIED,
+        "url": shelf.url,
+        "size": len(shelf.content),
+        "etag": '"one"',
+        "modified": MODIFIED,
         "sha256": digest,
-    }  # fmt: skip
+    }
     assert shelf.ranges() == [None]
     assert left_beside(out) == []
     printed = capsys.readouterr()
@@ -258,11 +266,13 @@ def test_what_is_there_is_never_touched(
 @pytest.mark.parametrize(
     ("etag", "modified", "validator"),
     [
-        ('"one"', MODIFIED, '"one"'), ('W/"one"', MODIFIED, None), ("", MODIFIED, MODIFIED),
+        ('"one"', MODIFIED, '"one"'),
+        ('W/"one"', MODIFIED, None),
+        ("", MODIFIED, MODIFIED),
         ("", "", None),
     ],
-    ids=["etag", "weak etag", "date", "size alone"],
-)  # fmt: skip
+    ids=["etag", "weak etag", "date", "only a size"],
+)
 def test_cuts_are_resumed(
     etag: str, modified: str, validator: str | None, shelf: Shelf, out: Path
 ) -> None:
@@ -299,7 +309,7 @@ def test_no_progress_is_given_up_and_taken_up_again(
     error = fail(config, capsys)
     assert f"only {HALF:,} of the promised {SIZE:,} bytes came" in error
     assert error.endswith(
-        f"{HALF:,} bytes are kept, go on with: python -m train.download --out 'some where'"
+        f"{HALF:,} bytes are kept, resume with: python -m train.download --out 'some where'"
     )
     assert len(shelf.requests) == download.RETRIES + 2
     assert partial_bytes(out) == ARCHIVE[:HALF]
@@ -339,7 +349,7 @@ def test_a_file_that_changes_midway(
     assert re.search("archive changed.*starting over", capsys.readouterr().out)
 
 
-def test_a_file_that_changes_its_size_alone(shelf: Shelf, out: Path) -> None:
+def test_a_file_that_changes_only_its_size(shelf: Shelf, out: Path) -> None:
     def change() -> None:
         shelf.content = pack_zip({f"new/{name}": content * 2 for name, content in PHOTOS.items()})
 
@@ -449,9 +459,13 @@ def test_ctrl_c_keeps_what_has_come(shelf: Shelf, out: Path) -> None:
     shelf.stalls, shelf.cuts = True, [HALF]
     command = [sys.executable, "-m", "train.download", "--url", shelf.url, "--out", str(out)]
     process = subprocess.Popen(
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        command,
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
     try:
         hidden = out.parent / f".{out.name}.partial"
         for _ in range(1000):
@@ -465,7 +479,7 @@ def test_ctrl_c_keeps_what_has_come(shelf: Shelf, out: Path) -> None:
     assert process.returncode == 130, errors
     kept = partial_bytes(out)
     assert errors.splitlines()[-1] == (
-        f"stopped; {len(kept):,} bytes are kept, go on with: python -m train.download "
+        f"stopped; {len(kept):,} bytes are kept, resume with: python -m train.download "
         f"--url {shelf.url} --out {out}"
     )
     assert "Traceback" not in errors
@@ -521,13 +535,16 @@ def test_space_is_checked_first(
 @pytest.mark.parametrize(
     "packed",
     [
-        ARCHIVE, pack_tar(PHOTOS), gzip.compress(pack_tar(PHOTOS)), bz2.compress(pack_tar(PHOTOS)),
+        ARCHIVE,
+        pack_tar(PHOTOS),
+        gzip.compress(pack_tar(PHOTOS)),
+        bz2.compress(pack_tar(PHOTOS)),
         lzma.compress(pack_tar(PHOTOS)),
         pack_zip({name.replace("/", "\\"): content for name, content in PHOTOS.items()}),
         pack_tar([("./", b""), *((f"./{name}", content) for name, content in PHOTOS.items())]),
     ],
     ids=["zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "backslashes", "dots"],
-)  # fmt: skip
+)
 def test_a_file_of_this_machine(
     packed: bytes, tmp_path: Path, out: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -648,7 +665,7 @@ REASONS = {"no files": "holds no files", "encrypted": "is encrypted", "twice": "
 def test_damaged_archives(
     name: str, shelf: Shelf, out: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """They leave no photos, and are fetched anew by the next run."""
+    """They leave no photos, and the next run fetches them again."""
     shelf.content = DAMAGED[name]
     error = fail(DownloadConfig(shelf.url, out=out), capsys)
     assert "is no usable zip or tar archive: " in error
@@ -690,10 +707,12 @@ def test_bombs(
 @pytest.mark.parametrize(
     ("names", "made"),
     [
-        (["a/b/1.jpg", "c/2.jpg"], ["a/b/1.jpg", "c/2.jpg"]), (["1.jpg"], ["1.jpg"]),
-        (["a/b/1.jpg"], ["b/1.jpg"]), (["a/1.jpg", "2.jpg"], ["a/1.jpg", "2.jpg"]),
+        (["a/b/1.jpg", "c/2.jpg"], ["a/b/1.jpg", "c/2.jpg"]),
+        (["1.jpg"], ["1.jpg"]),
+        (["a/b/1.jpg"], ["b/1.jpg"]),
+        (["a/1.jpg", "2.jpg"], ["a/1.jpg", "2.jpg"]),
     ],
-)  # fmt: skip
+)
 def test_a_single_top_folder_is_left_out(
     names: list[str], made: list[str], tmp_path: Path, out: Path
 ) -> None:
@@ -707,9 +726,12 @@ def test_rests_of_something_else_are_not_used(shelf: Shelf, out: Path) -> None:
     hidden, notes = (out.parent / f".{out.name}.partial{ending}" for ending in ("", ".json"))
     known = {"url": shelf.url, "size": SIZE, "etag": '"one"', "modified": MODIFIED}
     for content, note in [
-        (b"x" * 100, known | {"url": "http://127.0.0.1/else"}), (b"x" * 100, None),
-        (b"x" * 100, [1]), (b"x" * 100, {}), (b"x" * (SIZE + 1), known),
-    ]:  # fmt: skip
+        (b"x" * 100, known | {"url": "http://127.0.0.1/else"}),
+        (b"x" * 100, None),
+        (b"x" * 100, [1]),
+        (b"x" * 100, {}),
+        (b"x" * (SIZE + 1), known),
+    ]:
         shutil.rmtree(out.parent, ignore_errors=True)
         (out.parent / f".{out.name}.partial.files").mkdir(parents=True)
         hidden.write_bytes(content)
@@ -730,16 +752,17 @@ def test_rests_of_something_else_are_not_used(shelf: Shelf, out: Path) -> None:
         (["--url", "https://me:word@example.org/"], "is refused"),
         (["--url", "http://example.org/a.zip", "--archive", "a.zip"], "not both"),
         (["--sha256", "12"], "64 hexadecimal"),
+        (["--output", "photos"], "did you mean --out?"),
     ],
-)  # fmt: skip
+)
 def test_wrong_flags(flags: list[str], reason: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
-        tyro.cli(DownloadConfig, args=flags)
+        parse_flags(DownloadConfig, prog="python -m train.download", args=flags)
     printed = capsys.readouterr()
     assert reason in re.sub(r"[\s│]+", " ", printed.err + printed.out)
 
 
 def test_the_default_is_udacity() -> None:
-    config = tyro.cli(DownloadConfig, args=[])
+    config = parse_flags(DownloadConfig, prog="python -m train.download", args=[])
     assert config.url.startswith("https://udacity-dlnfd.s3-us-west-1.amazonaws.com/")
     assert config.out == Path("data/landmark_images")

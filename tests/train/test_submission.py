@@ -130,8 +130,17 @@ def test_no_picture_or_model_is_code() -> None:
 
 
 def test_without_git_the_known_folders_are_code(tmp_path: Path) -> None:
-    for name in ("demo.py", "models/a.py", "train/__pycache__/b.pyc", "runs/c.py", "data/d.txt",
-                 "models/e.pt", "tests/f.JPG", ".hidden"):  # fmt: skip
+    for name in (
+        "demo.py",
+        "models/a.py",
+        "train/__pycache__/b.pyc",
+        "runs/c.py",
+        "data/d.txt",
+        "models/e.pt",
+        "models/._a.py",
+        "tests/f.JPG",
+        ".hidden",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     names = [path.relative_to(tmp_path).as_posix() for path in list_code(tmp_path)]
@@ -200,6 +209,15 @@ def test_mistakes_end_in_one_line(
     assert main(config) == 1
     assert "nbconvert, which is missing" in capsys.readouterr().err
     assert not config.out.exists()
+
+
+def test_hidden_and_system_entries_are_no_photos(photos: Path) -> None:
+    before = list_photos(photos)
+    for name in ("._b.jpg", "deeper/@eaDir/c.jpg", ".ipynb_checkpoints/b.jpg", "__MACOSX/x.jpg"):
+        (photos / "test" / name).parent.mkdir(exist_ok=True)
+        (photos / "test" / name).write_bytes(b"")
+    (photos / "test" / "gone.jpg").symlink_to(photos / "absent.jpg")
+    assert list_photos(photos) == before
 
 
 def test_a_folder_without_test_is_taken_whole(photos: Path) -> None:

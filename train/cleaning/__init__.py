@@ -1,1 +1,1 @@
-"""What train.prepare finds wrong with a folder of photos."""
+"""Find what is wrong with a folder of photos: unreadable files, duplicates, wrong labels."""

@@ -1,26 +1,27 @@
-"""Which of each group of duplicates stay, and which part every photo goes to."""
+"""Decide which photo of each group of duplicates stays, and which part each photo goes to."""
 
 from collections import defaultdict
 from dataclasses import dataclass
 
 from train.cleaning.duplicates import find_pairs, group_pairs
 from train.cleaning.scan import PhotoRecord
-from train.data.split import DataError, draw_order
+from train.data.folders import DataError
+from train.data.split import draw_order
 
-# The closer the relation, the earlier.
+# From the closest relation to the loosest.
 KINDS = ("copy", "pixels", "near", "mirrored")
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """One photo of a group of duplicates.
+    """Record what becomes of one photo of a group of duplicates; a line of duplicates.csv.
 
     Attributes:
-        group: Number of its group.
+        group: Number of its group, from 1.
         path: Relative to the data folder.
         kind: Its closest relation in the group: copy, pixels, near or mirrored.
-        kept: Whether it is in the split.
-        why: What kept it or left it out.
+        kept: Whether it stays in the split.
+        why: The reason.
     """
 
     group: int
@@ -33,18 +34,21 @@ class Duplicate:
 def judge_duplicates(
     records: list[PhotoRecord], photos: dict[str, tuple[str, str]]
 ) -> list[Duplicate]:
-    """Which of each group of duplicates stay.
+    """Decide which photos of each group of duplicates stay.
 
-    Test photos always stay. A training photo goes if a test photo shows the same (a leak), or if
-    the group has two labels (one of them is wrong); of the others the largest stays. A photo of
-    val/ counts as a test photo against train/.
+    Test photos always stay. A training photo is left out if a test photo shows the same (a leak),
+    or if the group has two labels (one of them is wrong); of the other photos in the group only
+    the largest stays. Photos of val/ take precedence over those of train/ in the same way.
 
     Args:
-        records: Readable photos.
+        records: Of the readable photos.
         photos: Path -> (part, label).
+
+    Returns:
+        One entry per photo that has a duplicate, group by group.
     """
     pairs = find_pairs([record.hashes for record in records])
-    closest: dict[int, int] = {}
+    closest: dict[int, int] = {}  # position -> index in KINDS
     for pair in pairs:
         for position in (pair.first, pair.second):
             rank = KINDS.index(pair.kind)
@@ -54,6 +58,7 @@ def judge_duplicates(
         paths = [records[position].path for position in group]
         parts = {photos[path][0] for path in paths}
         conflict = len({photos[path][1] for path in paths}) > 1
+        # What train/ must not repeat: the group's test photos, else its validation photos.
         held = [path for path in paths if photos[path][0] == "test"]
         held = held or [path for path in paths if photos[path][0] == "val"]
         largest = min(
@@ -84,12 +89,16 @@ def judge_duplicates(
 def split_photos(
     photos: dict[str, tuple[str, str]], fractions: dict[str, float], seed: int
 ) -> dict[str, list[str]]:
-    """The parts train, val and test of what was kept.
+    """Split the kept photos into train, val and test.
 
     Args:
-        photos: Path -> (part, label).
-        fractions: Of each class's training photos for test and val, where no folder holds them.
-        seed: Of the draw.
+        photos: Path -> (part, label) of the kept photos.
+        fractions: Part (test, val) -> fraction of each class's training photos to move there,
+            unless a folder holds that part already.
+        seed: Seed of the draw.
+
+    Returns:
+        Part -> paths, sorted.
 
     Raises:
         DataError: A class has too few photos.
@@ -115,7 +124,7 @@ def split_photos(
         order = [paths[draw] for draw in draw_order(label, len(paths), seed)]
         total = len(paths)
         for part, fraction in wanted.items():
-            count = max(1, round(fraction * total))
+            count = max(1, round(fraction * total))  # of all, so that the order does not matter
             split[part] += order[:count]
             order = order[count:]
         split["train"] += order

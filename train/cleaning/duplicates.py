@@ -1,9 +1,10 @@
-"""Photos of one shot: equal files, equal pixels, or nearly equal, also mirrored or cropped.
+"""Find photos of one shot: equal files, equal pixels, or nearly equal, also mirrored or cropped.
 
 Candidates have similar 64-bit DCT hashes (phash of ImageHash; Zauner, Implementation and
-Benchmarking of Perceptual Image Hash Functions, 2010), found by multi-index hashing (Norouzi et
-al., CVPR 2012) instead of comparing all pairs. As hashes of different photos collide, thumbnails
-decide: aligned by ECC (Evangelidis, Psarakis, PAMI 2008), they must agree in light and detail.
+Benchmarking of Perceptual Image Hash Functions, 2010). They are found by multi-index hashing
+(Norouzi et al., CVPR 2012) instead of comparing all pairs. As hashes of different photos collide,
+thumbnails decide: aligned by ECC (Evangelidis, Psarakis, PAMI 2008), they must agree in light and
+detail.
 """
 
 import hashlib
@@ -17,29 +18,32 @@ import numpy as np
 from PIL import Image
 
 SMALL_PX, WINDOW_PX, THUMBNAIL_PX = 80, 74, 24
-# (x, y) of nine windows of the small photo: one cropped by 5 to 10 % is like one of them.
+# (x, y) of nine windows of the reduced photo: a copy cropped by 5 to 10 % resembles one of them.
 CORNERS = [(x, y) for y in (0, 3, 6) for x in (0, 3, 6)]
-# Hashes within 8 bits differ this little in one of four bands of 16 bits: else 2 + 2 + 2 + 3.
+# Two 64-bit hashes that differ in at most 8 bits differ in at most BAND_BITS in one of their four
+# bands of 16 bits. Otherwise they would differ in 2 + 2 + 2 + 3 = 9 bits or more.
 MAX_BITS, BAND_BITS = 8, (1, 1, 1, 2)
-# Grey levels. Below the second is half of the thumbnail of a drawing, a sky, 4 % of photos: one
-# shape on plain ground agrees with many, so more is asked of it.
+# Grey levels. A thumbnail with less detail than the first is flat. Below the second lies the
+# median detail of drawings, of skies, of 4 % of photos: one shape on plain ground agrees with many
+# others, so a higher correlation is asked of it.
 FLAT_DETAIL, SPARSE_DETAIL = 2.0, 4.0
 MIN_CORRELATION, MIN_DETAIL_CORRELATION, SPARSE_DETAIL_CORRELATION = 0.93, 0.85, 0.98
-# Two shots from one place fit only with a shear, or in part; crops need neither.
+# Two different shots from one place fit only with a shear or in part; a crop fits without.
 MAX_SHEAR, MIN_OVERLAP = 0.02, 0.95
 
 
 @dataclass(frozen=True)
 class PhotoHashes:
-    """What tells a photo from others; JSON-ready through dataclasses.asdict.
+    """Hold what identifies a photo; JSON-ready through dataclasses.asdict.
 
     Attributes:
         path: Relative to the data folder, with forward slashes.
         file_sha256, pixels_sha256: Of the file's bytes; of the decoded pixels and their shape.
         width_px, height_px: Of the decoded photo.
-        near: phash, 16 hex digits; empty, as all below, of a flat photo (only copies are found).
-        mirrored: The same of the mirrored photo.
-        windows: The same of nine windows of the photo, one after the other.
+        near: phash, 16 hex digits. Empty for a flat photo, as are all fields below: of flat photos
+            only exact copies are found.
+        mirrored: phash of the mirrored photo.
+        windows: phash of each of nine windows of the photo, concatenated.
         thumbnail: (24, 24) uint8 grey levels as hex.
     """
 
@@ -56,7 +60,7 @@ class PhotoHashes:
 
 @dataclass(frozen=True, order=True)
 class Pair:
-    """Positions of two photos of one shot, first < second, and how they are alike."""
+    """Hold the positions of two photos of one shot, first < second, and how they are alike."""
 
     first: int
     second: int
@@ -64,7 +68,7 @@ class Pair:
 
 
 def hash_photo(path: str, content: bytes, image: np.ndarray) -> PhotoHashes:
-    """All that finding a photo's duplicates needs; 2 ms for 256 x 341 pixels.
+    """Compute what finding a photo's duplicates needs; takes 2 ms for 256 x 341 pixels.
 
     Args:
         path: Relative to the data folder, with forward slashes.
@@ -85,10 +89,17 @@ def hash_photo(path: str, content: bytes, image: np.ndarray) -> PhotoHashes:
 
 
 def find_pairs(hashes: Sequence[PhotoHashes]) -> list[Pair]:
-    """Pairs of photos of one shot, sorted.
+    """Find the pairs of photos of one shot.
 
-    Of photos with equal pixels the first stands for all: the others are paired with it alone, it
-    alone with other photos. A thousand copies make 999 pairs; group_pairs makes groups whole.
+    Of photos with equal pixels the first represents all: the others are paired only with it, and
+    only it is compared with other photos. So a thousand copies make 999 pairs, not half a million;
+    group_pairs connects them.
+
+    Args:
+        hashes: One entry per photo.
+
+    Returns:
+        Pairs of positions in hashes, sorted.
     """
     firsts: dict[tuple[str, str], int] = {}
     pairs, photos = [], []
@@ -101,13 +112,14 @@ def find_pairs(hashes: Sequence[PhotoHashes]) -> list[Pair]:
             pairs.append(Pair(same_pixels, photo, "pixels"))
         elif hashed.near:
             photos.append(photo)
+    # Rows: near, mirrored, nine windows; columns: photos. Only near is indexed, all are queries.
     table = "".join(hashes[i].near + hashes[i].mirrored + hashes[i].windows for i in photos)
     table = np.frombuffer(bytes.fromhex(table), np.uint64).reshape(-1, 2 + len(CORNERS)).T.copy()
     bits, query, other = match_hashes(table.ravel(), table[0])
     column, photo = np.divmod(query, max(len(photos), 1))
     candidates = np.stack([bits, column, photo, other])[:, photo != other].T.tolist()
     found = {}
-    # Closest first: a symmetric building is like its mirror image, but more like itself.
+    # Closest hashes first: a symmetric building resembles its mirror image, but itself even more.
     for _, column, a, b in sorted(candidates):
         pair = (photos[min(a, b)], photos[max(a, b)])
         if pair not in found and _is_same_shot(hashes[photos[a]], hashes[photos[b]], column):
@@ -116,11 +128,19 @@ def find_pairs(hashes: Sequence[PhotoHashes]) -> list[Pair]:
 
 
 def group_pairs(count: int, pairs: Sequence[Pair]) -> list[list[int]]:
-    """Groups of two and more of count photos, connected by pairs directly or not; sorted."""
+    """Group photos that are connected by pairs, directly or through others.
+
+    Args:
+        count: Number of photos.
+        pairs: Pairs of their positions.
+
+    Returns:
+        Groups of two or more positions, sorted.
+    """
     group_of = [[photo] for photo in range(count)]
     for pair in pairs:
         small, large = sorted((group_of[pair.first], group_of[pair.second]), key=len)
-        if small is not large:
+        if small is not large:  # the small group joins the large one: few photos move
             large += small
             for photo in small:
                 group_of[photo] = large
@@ -129,7 +149,11 @@ def group_pairs(count: int, pairs: Sequence[Pair]) -> list[list[int]]:
 
 
 def match_hashes(queries: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Every query and entry of the index within MAX_BITS of each other.
+    """Find every query and index entry that differ in at most MAX_BITS bits.
+
+    Each hash is cut into four bands of 16 bits. A pair within MAX_BITS must differ in at most
+    BAND_BITS in one of them, so it is enough to look up, per band, the query's 16 bits and those
+    with 1 or 2 bits flipped (17 or 137 look-ups) among the index entries sorted by that band.
 
     Args:
         queries: (Q,) uint64.
@@ -142,21 +166,32 @@ def match_hashes(queries: np.ndarray, index: np.ndarray) -> np.ndarray:
     places = [1 << bit for bit in range(16)]
     for band, radius in enumerate(BAND_BITS):
         sought, keys = (h.view(np.uint16)[band::4].astype(int) for h in (queries, index))
-        asked, order = np.argsort(sought), np.argsort(keys)  # faster, by the processor's cache
+        # Sorting the queries too changes no result, but makes the processor's cache hit.
+        asked, order = np.argsort(sought), np.argsort(keys)
         sought, values, entries = sought[asked], queries[asked], index[order]
+        # Entries whose band is k lie from starts[k] to starts[k + 1].
         starts = np.searchsorted(keys[order], np.arange(2**16 + 1))
         for flip in (sum(c) for count in range(radius + 1) for c in combinations(places, count)):
             first, last = starts[sought ^ flip], starts[(sought ^ flip) + 1]
+            # All (query, entry) of these ranges without a Python loop: a repeats each query as
+            # often as its range is long, b counts from first to last within each range.
             a = np.repeat(np.arange(len(sought)), last - first)
             b = np.arange(len(a)) + np.repeat(last - np.cumsum(last - first), last - first)
             bits = np.bitwise_count(values[a] ^ entries[b])
             near = np.flatnonzero(bits <= MAX_BITS)
             matches.append(np.stack([bits[near], asked[a[near]], order[b[near]]]))
+    # A pair that is close in several bands was found several times.
     return np.unique(np.concatenate(matches, axis=1), axis=1)
 
 
 def _is_same_shot(first: PhotoHashes, second: PhotoHashes, column: int) -> bool:
-    """Whether thumbnails agree, second being like the whole, mirrored or a window of first."""
+    """Tell whether thumbnails agree.
+
+    Args:
+        first: The query.
+        second: The index entry.
+        column: What of first second resembles: 0 the photo, 1 its mirror image, 2 to 10 a window.
+    """
     grey = np.frombuffer(bytes.fromhex(first.thumbnail + second.thumbnail), np.uint8)
     image, other = grey.reshape(2, THUMBNAIL_PX, THUMBNAIL_PX)
     warp = np.eye(2, 3, dtype=np.float32)
@@ -164,7 +199,7 @@ def _is_same_shot(first: PhotoHashes, second: PhotoHashes, column: int) -> bool:
         image = np.ascontiguousarray(image[:, ::-1])
     elif column > 1:
         warp *= WINDOW_PX / SMALL_PX
-        # Positions count from the middle of the first pixel, half a pixel from the edge.
+        # OpenCV's origin is the middle of the first pixel, half a pixel from the edge.
         corner = np.array(CORNERS[column - 2]) * THUMBNAIL_PX / SMALL_PX
         warp[:, 2] = corner + (WINDOW_PX / SMALL_PX - 1) / 2
     if _agrees(image, other, warp):
@@ -178,14 +213,14 @@ def _is_same_shot(first: PhotoHashes, second: PhotoHashes, column: int) -> bool:
 
 
 def _agrees(image: np.ndarray, other: np.ndarray, warp: np.ndarray) -> bool:
-    """Whether image, moved by warp (2, 3), is like other where they overlap."""
+    """Tell whether image, moved by warp (2, 3), is like other where they overlap."""
     size, flags = other.shape[::-1], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     inside = cv2.warpAffine(np.ones_like(image), warp, size, flags=flags) > 0
     if inside.mean() < MIN_OVERLAP:
         return False
     moved = cv2.warpAffine(image, warp, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     details = [_detail(grey)[inside] for grey in (moved, other)]
-    with np.errstate(invalid="ignore"):  # of one grey level: nan, which is no agreement
+    with np.errstate(invalid="ignore"):  # one grey level: nan, which no comparison accepts
         light = np.corrcoef(moved[inside], other[inside])[0, 1]
         detail = np.corrcoef(details)[0, 1]
     is_sparse = np.median(np.abs(details), axis=1).min() < SPARSE_DETAIL
@@ -194,5 +229,5 @@ def _agrees(image: np.ndarray, other: np.ndarray, warp: np.ndarray) -> bool:
 
 
 def _detail(grey: np.ndarray) -> np.ndarray:
-    """A thumbnail less its slow changes of light, in which any two skies agree."""
+    """Subtract a thumbnail's slow changes of light, in which any two skies agree."""
     return grey.astype(np.float32) - cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 2)

@@ -1,4 +1,4 @@
-"""Which labels look wrong: what a classifier on frozen features says of photos it has not seen."""
+"""Find labels that look wrong, by a classifier on frozen features and photos it has not seen."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A label that is probably wrong.
+    """Record a label that is probably wrong.
 
     Attributes:
-        path: The photo.
-        label: What its folder says.
-        instead: What the classifier says.
-        quality: Probability of the label, out of fold; low is suspicious.
+        path: The photo, relative to the data folder.
+        label: The label by its folder.
+        instead: The classifier's label.
+        quality: Out-of-fold probability of the folder's label; low is suspicious.
     """
 
     path: str
@@ -36,20 +36,22 @@ class Suspicion:
 
 @torch.inference_mode()
 def frozen_features(data: Path, paths: list[str]) -> np.ndarray:
-    """(N, D) float32 features of the default backbone, ImageNet weights, at 224 px."""
+    """Return (N, D) float32 features of the default backbone with ImageNet weights, at 224 px.
+
+    Raises:
+        BackboneError: The weights are neither cached nor to be had.
+    """
     backbone = build_pretrained("tf_efficientnet_lite0", 0).eval()
     backbone = backbone.to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in normalisation(backbone))
     preprocess = Preprocess(SIDE_PX, SIDE_PX)
     batches = []
     for first in tqdm(range(0, len(paths), BATCH), "features", unit="batch"):
-        squares = [
-            resize_images(
-                torch.tensor(read_photo(data / path, SIDE_PX)).permute(2, 0, 1)[None],
-                preprocess.resize_px, preprocess.crop_px, False,
-            )
-            for path in paths[first : first + BATCH]
-        ]  # fmt: skip
+        squares = []
+        for path in paths[first : first + BATCH]:
+            photo = torch.tensor(read_photo(data / path, SIDE_PX)).permute(2, 0, 1)[None]
+            square = resize_images(photo, preprocess.resize_px, preprocess.crop_px, pad=False)
+            squares.append(square)
         images = (torch.cat(squares) / 255 - mean) / std
         with torch.autocast("cpu", torch.bfloat16, torch.cpu._is_avx512_bf16_supported()):
             batches.append(backbone(images.contiguous(memory_format=torch.channels_last)).float())
@@ -57,15 +59,18 @@ def frozen_features(data: Path, paths: list[str]) -> np.ndarray:
 
 
 def suspect_labels(data: Path, labelled: list[tuple[str, str]], seed: int) -> list[Suspicion]:
-    """Labels that are probably wrong (confident learning, Northcutt et al. 2021; cleanlab).
+    """Find labels that are probably wrong (confident learning, Northcutt et al. 2021; cleanlab).
 
     Args:
         data: The data folder.
-        labelled: (path, label); classes of a single photo are not judged.
-        seed: Of the folds.
+        labelled: (path, label) of each photo; classes with a single photo are skipped.
+        seed: Seed of the folds.
 
     Returns:
-        The most suspicious first.
+        Suspicions, the most suspicious first.
+
+    Raises:
+        BackboneError: The weights are neither cached nor to be had.
     """
     from cleanlab.filter import find_label_issues
     from sklearn.decomposition import PCA
@@ -78,13 +83,15 @@ def suspect_labels(data: Path, labelled: list[tuple[str, str]], seed: int) -> li
     labelled = [each for each in labelled if count[each[1]] >= 2]
     names = sorted({label for _, label in labelled})
     labels = np.array([names.index(label) for _, label in labelled])
+    # Frozen features of ImageNet, since a network trained on these labels would learn the errors.
     features = frozen_features(data, [path for path, _ in labelled])
     smallest = int(np.bincount(labels).min())
+    # Out of fold: a classifier that saw a photo with its wrong label would repeat the error.
     folds = StratifiedKFold(max(2, min(FOLDS, smallest)), shuffle=True, random_state=seed)
     probabilities = np.zeros((len(labels), len(names)))
     splits = folds.split(features, labels)
     for rest, fold in tqdm(splits, "judging labels", folds.get_n_splits(), unit="fold"):
-        # Without the reduction to 256 dimensions the same took ten times as long, for 50 classes.
+        # Without the reduction to 256 dimensions it took ten times as long, with 50 classes.
         reduction = PCA(min(256, len(rest) // 2), random_state=seed)
         regression = LogisticRegression(C=0.01, max_iter=200)
         classifier = make_pipeline(StandardScaler(), reduction, regression)

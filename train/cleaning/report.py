@@ -1,4 +1,4 @@
-"""The data set as one HTML page with its pictures inside, for people; needs no network."""
+"""Show the data set as one HTML page with its pictures inside; opens without a network."""
 
 import html
 from collections import Counter, defaultdict
@@ -12,6 +12,7 @@ from PIL import Image
 
 from models.model_file.preprocess import Preprocess
 from models.photos import read_photo
+from train.cleaning.duplicate_policy import Duplicate
 from train.cleaning.scan import PhotoRecord
 from train.data.transforms import build_train_transform
 from train.evaluation.html import encode_figure, encode_image, show_photo, write_page
@@ -20,7 +21,7 @@ SIDE_PX = 160
 
 
 def draw_sheet(images: Sequence[np.ndarray], columns: int) -> Image.Image:
-    """Equal squares (S, S, 3) uint8 side by side."""
+    """Lay equal squares, (S, S, 3) uint8, side by side in rows of so many columns."""
     side = images[0].shape[0]
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * side, rows * side), "white")
@@ -30,17 +31,23 @@ def draw_sheet(images: Sequence[np.ndarray], columns: int) -> Image.Image:
 
 
 def augment(data: Path, draws: Sequence[tuple[str, int]]) -> list[np.ndarray]:
-    """Photos as training sees them, (S, S, 3) uint8, for (path, draw)."""
+    """Return photos as training sees them, (S, S, 3) uint8.
+
+    Args:
+        data: The data folder.
+        draws: (path, draw): another draw augments the same photo differently.
+    """
+    # Mean 0 and std 1 leave the values in [0, 1], ready to be shown.
     transform = build_train_transform(Preprocess(SIDE_PX, SIDE_PX, mean=(0.0,) * 3, std=(1.0,) * 3))
-    return [
-        (transform(read_photo(data / path, SIDE_PX), (0, draw, 0)) * 255)
-        .round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-        for path, draw in draws
-    ]  # fmt: skip
+    squares = []
+    for path, draw in draws:
+        square = transform(read_photo(data / path, SIDE_PX), (0, draw, 0)) * 255
+        squares.append(square.round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
+    return squares
 
 
 def plot_classes(photos: dict[str, tuple[str, str]], split: dict[str, list[str]]) -> Figure:
-    """Photos per class, stacked by part."""
+    """Plot photos per class, stacked by part."""
     names = sorted({label for _, label in photos.values()})
     figure = Figure(figsize=(10, 1 + 0.2 * len(names)), layout="constrained")
     axes = figure.subplots()
@@ -59,7 +66,7 @@ def plot_classes(photos: dict[str, tuple[str, str]], split: dict[str, list[str]]
 
 
 def plot_sizes(records: list[PhotoRecord]) -> Figure:
-    """Width against height, and the aspect ratios."""
+    """Plot width against height, and the aspect ratios."""
     widths = np.array([record.width_px for record in records])
     heights = np.array([record.height_px for record in records])
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -72,7 +79,7 @@ def plot_sizes(records: list[PhotoRecord]) -> Figure:
 
 
 def plot_channels(summary: dict[str, Any]) -> Figure:
-    """Mean and standard deviation of the training photos, per channel."""
+    """Plot mean and standard deviation of the training photos, per channel."""
     figure = Figure(figsize=(5, 2.6), layout="constrained")
     axes = figure.subplots()
     colours = ["firebrick", "seagreen", "royalblue"]
@@ -82,7 +89,7 @@ def plot_channels(summary: dict[str, Any]) -> Figure:
 
 
 def plot_suspicions(suspicious: list[dict[str, Any]]) -> Figure:
-    """Suspicious labels per class, the most first."""
+    """Plot suspicious labels per class, most first, for at most 30 classes."""
     counts = Counter(each["label"] for each in suspicious).most_common(30)
     figure = Figure(figsize=(10, 1 + 0.22 * len(counts)), layout="constrained")
     axes = figure.subplots()
@@ -98,40 +105,39 @@ def write_report(
     photos: dict[str, tuple[str, str]],
     split: dict[str, list[str]],
     records: list[PhotoRecord],
-    judged: Sequence[Any],
+    judged: Sequence[Duplicate],
     summary: dict[str, Any],
 ) -> None:
-    """Write the page.
+    """Write report.html.
 
     Args:
-        path: The .html file.
+        path: The file.
         data: The data folder.
-        photos: Path -> (part, label) of what was kept.
+        photos: Path -> (part, label) of the kept photos.
         split: Part -> paths.
         records: Of all readable photos.
-        judged: Photos of groups of duplicates: group, path, kind, kept, why.
-        summary: All findings.
+        judged: The photos that have duplicates; group by group.
+        summary: All findings, as in statistics.json.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(0)  # the same data always give the same page
     training = split["train"]
     batch = [(training[i], draw) for draw, i in enumerate(rng.integers(0, len(training), 32))]
     groups = defaultdict(list)
     for each in judged:
         groups[each.group].append(each)
     largest = sorted(groups.values(), key=lambda group: (-len(group), group[0].path))[:12]
+    counts = ", ".join(f"{part} {count:,}" for part, count in summary["parts"].items())
+    left_out = ", ".join(f"{count} {why}" for why, count in summary["left_out"].items())
+    mean, std = (", ".join(f"{value:.4f}" for value in summary[key]) for key in ("mean", "std"))
     rows = {
         "Photos": f"{summary['photos']:,} in {len(summary['class_photos'])} classes",
-        "Split": ", ".join(f"{part} {count:,}" for part, count in summary["parts"].items())
-        + f"; fingerprint {summary['fingerprint'][:12]}",
-        "Mean, standard deviation (training photos, red green blue, 0 to 1)": ", ".join(
-            f"{value:.4f}" for value in summary["mean"]
-        ) + "; " + ", ".join(f"{value:.4f}" for value in summary["std"]),
-        "Groups of duplicates": f"{summary['duplicate_groups']}; left out: "
-        + (", ".join(f"{n} {why}" for why, n in summary["left_out"].items()) or "none"),
+        "Split": f"{counts}; fingerprint {summary['fingerprint'][:12]}",
+        "Mean, standard deviation (training photos, red green blue, 0 to 1)": f"{mean}; {std}",
+        "Groups of duplicates": f"{summary['duplicate_groups']}; left out: {left_out or 'none'}",
         "Other files": ", ".join(summary["not_photos"][:20]) or "none",
         "Empty classes": ", ".join(summary["empty_classes"]) or "none",
         "Classes that differ by case or spaces": str(summary["alike_classes"] or "none"),
-    }  # fmt: skip
+    }
     parts = [f"<h1>{html.escape(data.resolve().name)}</h1><table>"]
     parts += [f"<tr><th>{k}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items()]
     parts.append("</table>")
@@ -152,8 +158,8 @@ def write_report(
     ]
     one = training[int(rng.integers(len(training)))]
     draws = [(one, draw) for draw in range(24)]
-    parts += ["<h2>One photo, 24 draws of the augmentation</h2>",
-              encode_image(draw_sheet(augment(data, draws), 8))]  # fmt: skip
+    sheet = encode_image(draw_sheet(augment(data, draws), 8))
+    parts += ["<h2>One photo, 24 draws of the augmentation</h2>", sheet]
     if largest:
         parts.append("<h2>The largest groups of duplicates</h2><p>Pale: left out.</p>")
     for group in largest:

@@ -17,11 +17,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from models.photos import PHOTO_EXTENSIONS, PhotoError, read_photo
+from models.photos import PhotoError, read_photo
 from train.cleaning.duplicates import PhotoHashes, hash_photo
-from train.data.split import DataError, clean_class_name
+from train.data.folders import PARTS, DataError, list_class_folders, list_loose_files
 
-PARTS = ("train", "val", "test")
 TINY_PX = 96
 HUGE_PIXELS = 30_000_000
 LEVELS = np.arange(256)
@@ -29,13 +28,13 @@ LEVELS = np.arange(256)
 
 @dataclass(frozen=True)
 class PhotoRecord:
-    """What one reading of a file found.
+    """Hold what one reading of a file found.
 
     Attributes:
         path: Relative to the data folder.
         bytes: Size of the file.
-        mtime_ns: Its time, by which a later scan knows that it is the same.
-        error: Why it cannot be read, if so.
+        mtime_ns: Its modification time; a later scan reads the file again only if it differs.
+        error: Why it cannot be read; None if it can.
         notes: tiny (short side under 96 px), huge (over 30 megapixels), animated.
         width_px: Of the upright photo.
         height_px: Of the upright photo.
@@ -58,11 +57,11 @@ class PhotoRecord:
 
 @dataclass(frozen=True)
 class Folder:
-    """The files of a data folder by what can be said before they are read.
+    """List the files of a data folder, as far as names tell what they are.
 
     Attributes:
-        photos: Path -> (part, label) of what has a photo's extension, in a class folder.
-        others: Files that are no photos by extension, or stand outside class folders.
+        photos: Path -> (part, label) of the photos in class folders, by extension.
+        others: Files that are no photos by extension, or lie outside class folders.
         empty: Class folders without a photo.
         alike: Groups of labels that differ only by case or spaces.
     """
@@ -74,10 +73,10 @@ class Folder:
 
 
 def list_folder(data: Path) -> Folder:
-    """Walk a data folder: train/, val/, test/ of class folders, or class folders alone.
+    """Walk a data folder: train/, val/, test/ of class folders, or only class folders.
 
     Raises:
-        DataError: Not a folder, or no photo in a class folder.
+        DataError: There is no such folder, or no photo in a class folder.
     """
     if not data.is_dir():
         raise DataError(f"no data folder at {data}; give one with --data or LANDMARKS_DATA")
@@ -85,40 +84,33 @@ def list_folder(data: Path) -> Folder:
     photos, others, empty = {}, [], []
     labels = defaultdict(set)
     for part, root in parts or [("train", data)]:
-        for entry in sorted(root.iterdir()):
-            if entry.name.startswith("."):
-                continue
-            if not entry.is_dir():
-                others.append(entry.relative_to(data).as_posix())
-                continue
-            label = clean_class_name(entry.name)
-            labels[" ".join(label.split()).casefold()].add(label)
-            before = len(photos)
-            for path in sorted(path for path in entry.rglob("*") if path.is_file()):
-                shown = path.relative_to(data).as_posix()
-                if path.suffix.lower() in PHOTO_EXTENSIONS and path.parent == entry:
-                    photos[shown] = (part, label)
-                elif not path.name.startswith("."):
-                    others.append(shown)
-            if len(photos) == before:
-                empty.append(entry.relative_to(data).as_posix())
+        others += list_loose_files(root)
+        for folder in list_class_folders(root):
+            labels[" ".join(folder.label.split()).casefold()].add(folder.label)
+            for path in folder.photos:
+                photos[path.relative_to(data).as_posix()] = (part, folder.label)
+            others += folder.others
+            if not folder.photos:
+                empty.append(folder.path.relative_to(data).as_posix())
     if not photos:
         raise DataError(f"no photos in class folders of {data}; expected one folder per landmark")
     alike = [sorted(names) for names in labels.values() if len(names) > 1]
+    others = [path.relative_to(data).as_posix() for path in others]
     return Folder(photos, others, empty, alike)
 
 
 def scan_photos(data: Path, paths: Iterable[str], log: Path, workers: int) -> list[PhotoRecord]:
-    """Read every photo, in processes; what log holds from an earlier scan is not read again.
+    """Read every photo in worker processes, except unchanged ones that an earlier scan logged.
 
     Args:
-        data: The data folder, read only.
-        paths: Relative to it.
-        log: One JSON record a line, appended to as photos are read.
-        workers: Processes.
+        data: The data folder; nothing is written to it.
+        paths: Relative to data.
+        log: One JSON record per line, appended as photos are read, so that an interrupted scan
+            resumes.
+        workers: Number of processes; 1 reads in this one.
 
     Returns:
-        One record a path, in the order of paths.
+        One record per path, in the order of paths.
     """
     paths = list(paths)
     known = _read_log(log)
@@ -136,10 +128,11 @@ def scan_photos(data: Path, paths: Iterable[str], log: Path, workers: int) -> li
 
 @contextlib.contextmanager
 def _reader(workers: int) -> Iterator[Callable[..., Iterable[PhotoRecord]]]:
-    """A map over processes, or the plain one for a single worker."""
+    """Yield a map over processes, or the built-in one for a single worker."""
     if workers == 1:
         yield map
         return
+    # Not fork, which would copy the locks of the decoders' threads, held or not.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker) as pool:
         try:
@@ -150,12 +143,20 @@ def _reader(workers: int) -> Iterator[Callable[..., Iterable[PhotoRecord]]]:
 
 
 def scan_photo(data: str, path: str) -> PhotoRecord:
-    """Read one file."""
+    """Read one file.
+
+    Args:
+        data: The data folder.
+        path: Relative to data.
+
+    Returns:
+        Its record; error says why it cannot be read, if so.
+    """
     file = Path(data, path)
     try:
         about = file.stat()
         size, time = about.st_size, about.st_mtime_ns
-        image = read_photo(file)
+        image = read_photo(file)  # at full size: hashes and statistics are of all its pixels
         content = file.read_bytes()
     except (PhotoError, OSError) as error:
         size, time = (file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else (0, 0)
@@ -169,6 +170,7 @@ def scan_photo(data: str, path: str) -> PhotoRecord:
     with Image.open(io.BytesIO(content)) as opened:
         if getattr(opened, "n_frames", 1) > 1 and opened.format in ("GIF", "WEBP", "PNG", "AVIF"):
             notes.append("animated")
+    # Sums by way of a histogram: 256 products instead of one per pixel, and exact.
     counts = [np.bincount(image[..., channel].ravel(), minlength=256) for channel in range(3)]
     sums = [int(count @ LEVELS) for count in counts]
     squares = [int(count @ LEVELS**2) for count in counts]
@@ -177,9 +179,10 @@ def scan_photo(data: str, path: str) -> PhotoRecord:
 
 
 def channel_statistics(records: Iterable[PhotoRecord]) -> dict[str, list[float]]:
-    """Mean and standard deviation per channel in [0, 1], exact over all pixels."""
+    """Return "mean" and "std" per channel (red, green, blue) in [0, 1], exact over all pixels."""
     records = list(records)
     pixels = sum(record.width_px * record.height_px for record in records)
+    # dtype=object: Python's integers, which neither overflow nor round.
     sums = np.sum([record.sums for record in records], axis=0, dtype=object)
     squares = np.sum([record.squares for record in records], axis=0, dtype=object)
     means = [int(value) / pixels for value in sums]
@@ -199,7 +202,7 @@ def _read_log(log: Path) -> dict[str, PhotoRecord]:
                 values["hashes"] = PhotoHashes(**values["hashes"])
             known[values["path"]] = PhotoRecord(**values)
         except (json.JSONDecodeError, TypeError):
-            continue  # a line that an interruption cut, or one of an older version
+            continue  # a line cut by an interruption, or written by an older version
     return known
 
 
@@ -212,4 +215,4 @@ def _is_same(file: Path, record: PhotoRecord) -> bool:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the parent handles Ctrl-C

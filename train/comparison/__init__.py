@@ -1,1 +1,1 @@
-"""Trained models side by side."""
+"""Compare trained models: accuracy, size, speed, and which to choose when."""

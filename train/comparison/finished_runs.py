@@ -1,4 +1,4 @@
-"""Finished runs and lone model files: what they are, how they score, how they were trained."""
+"""Load finished runs and single model files: what they are, how they score and were trained."""
 
 import json
 import sys
@@ -9,26 +9,27 @@ from statistics import harmonic_mean
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from models.command_line import first_line
-from models.photos import PhotoError, read_photo
+from models.photos import PhotoError
 from models.predictor import Predictor
-from models.sources.served_model import find_model
-from train.data.split import DataError, Split, check_photos
+from train.comparison.inputs import find_models
+from train.data.folders import DataError
+from train.data.split import Split, check_photos
 from train.evaluation.predictions import Predictions
+from train.evaluation.scoring import score_photos
 
 FIGURES = ("photos", "top1", "top5", "macro_f1", "ece")
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A model file and what the run folder around it says.
+class LoadedRun:
+    """Hold a model file and what the run folder around it says.
 
     Attributes:
-        name: Of the run folder; of the file, if it lies elsewhere.
+        name: Name of the run folder, or of a file that lies elsewhere.
         predictor: The loaded file.
-        split: Of the run folder.
+        split: The run folder's; None for a file that lies elsewhere.
         epochs: What each epoch of the run logged; empty for a file that lies elsewhere.
     """
 
@@ -39,60 +40,44 @@ class Opened:
 
     @property
     def fingerprint(self) -> str | None:
-        """Of the split that it was trained on."""
+        """Return the fingerprint of the split that it was trained on."""
         return self.predictor.manifest.get("split", {}).get("fingerprint")
 
 
-def open_model(path: Path) -> Opened:
-    """Load a model file or that of a run folder.
+def load_runs(paths: Sequence[Path]) -> list[LoadedRun]:
+    """Load run folders and model files.
 
     Raises:
-        DataError: A folder of something else, or a damaged run folder.
+        DataError: Fewer than two, two of one name, or a damaged run folder.
         ModelFileError: No model file, or a damaged one.
     """
-    if path.is_dir() and not any((path / n).is_file() for n in ("config.json", "model.pt")):
-        raise DataError(f"{path} is not a run folder: no config.json and no model.pt in it")
-    file = find_model(path)
+    return [_load_run(name, file) for name, file in find_models(paths).items()]
+
+
+def _load_run(name: str, file: Path) -> LoadedRun:
     predictor = Predictor.load(file)
+    # A file that was copied out of its run says nothing about the folder that it lies in now.
     if file.name != "model.pt":
-        return Opened(file.stem, predictor, None, [])
+        return LoadedRun(name, predictor, None, [])
     folder = file.resolve().parent
     split, log = folder / "split.json", folder / "metrics.jsonl"
     try:
         epochs = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-        return Opened(
-            folder.name,
+        return LoadedRun(
+            name,
             predictor,
             Split.load(split) if split.is_file() else None,
             [json.loads(line) for line in epochs],
         )
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"split.json or metrics.jsonl in {path} is damaged ({first_line(error)}); "
+            f"split.json or metrics.jsonl in {folder} is damaged ({first_line(error)}); "
             "without the damaged one, its model can still be compared"
         ) from error
 
 
-def open_models(paths: Sequence[Path]) -> list[Opened]:
-    """Load all models.
-
-    Raises:
-        DataError: Fewer than two, or two of one name; and as open_model.
-        ModelFileError: As open_model.
-    """
-    if len(paths) < 2:
-        raise DataError("nothing to compare; name at least two run folders or model files")
-    opened: dict[str, Opened] = {}
-    for path in paths:
-        model = open_model(path)
-        if model.name in opened:
-            raise DataError(f"two models are called {model.name}; name each once, or rename one")
-        opened[model.name] = model
-    return list(opened.values())
-
-
 def score(predictor: Predictor, split: Split) -> Predictions:
-    """What the file says of the split's validation photos.
+    """Score a model file on the split's validation photos.
 
     Raises:
         DataError: Photos are not there, or not as they were.
@@ -100,24 +85,22 @@ def score(predictor: Predictor, split: Split) -> Predictions:
     """
     root = Path(split.root)
     check_photos(root, split.val, split.sizes, "Put them back to score them")
-    rows = []
-    for path in tqdm(split.val, "scoring", unit="photo", leave=False):
-        image = torch.tensor(read_photo(root / path, predictor.side_px))
-        rows.append(predictor.probabilities(image.permute(2, 0, 1)))
     labels = torch.from_numpy(split.labels(split.val))
-    return Predictions(split.val, labels, torch.stack(rows), split.class_names)
+    return score_photos(predictor, root, split.val).with_labels(labels)
 
 
-def read_figures(models: Sequence[Opened]) -> list[dict[str, Any]]:
-    """Score each model, or read what it carries where its photos are gone (said on stderr).
+def read_figures(models: Sequence[LoadedRun]) -> list[dict[str, Any]]:
+    """Score each model, or read the figures it carries where its photos are gone.
+
+    The second case is reported on stderr.
 
     Returns:
-        For each model what a Contender says of accuracy: FIGURES and correct.
+        For each model what a ComparedModel says of accuracy: FIGURES and correct.
 
     Raises:
         DataError: Neither photos nor recorded figures.
     """
-    # A lone model file uses the split of a run folder with its fingerprint, too.
+    # A model file from elsewhere is scored on the split of a run folder with its fingerprint.
     splits = {model.split.fingerprint: model.split for model in models if model.split}
     figures = []
     for model in models:
@@ -141,9 +124,10 @@ def read_figures(models: Sequence[Opened]) -> list[dict[str, Any]]:
 
 
 def describe_network(manifest: dict[str, Any]) -> tuple[str, bool]:
-    """What a model is, for people, and whether it began from weights that others trained.
+    """Say what a model is, and whether it began from weights that others trained.
 
-    A model file that does not say counts as such: nobody should rely on the contrary.
+    A model file that does not say is taken for pretrained: nobody should rely on the contrary,
+    since those weights have licences of their own.
     """
     config = manifest.get("config", {})
     if config.get("command") == "train.scratch":
@@ -157,8 +141,8 @@ def describe_network(manifest: dict[str, Any]) -> tuple[str, bool]:
     return f"{config['backbone']}, {'frozen' if frozen else 'fine-tuned'}", True
 
 
-def read_training(model: Opened) -> dict[str, float | int | None]:
-    """Minutes, epochs and images per second of the training, as far as they were recorded."""
+def read_training(model: LoadedRun) -> dict[str, float | int | None]:
+    """Return minutes, epochs and images per second of the training, as far as recorded."""
     if not model.epochs:
         training = model.predictor.manifest.get("training", {})
         known = {name: training.get(name) for name in ("minutes", "epochs")}
@@ -166,6 +150,6 @@ def read_training(model: Opened) -> dict[str, float | int | None]:
     return {
         "minutes": model.epochs[-1]["elapsed_seconds"] / 60,
         "epochs": len(model.epochs),
-        # All epochs have the same number of images.
+        # All epochs have the same number of images, so their speeds average harmonically.
         "images_per_second": harmonic_mean(epoch["images_per_second"] for epoch in model.epochs),
     }

@@ -1,4 +1,4 @@
-"""Accuracy against cost: which models nothing beats, and the picture of it."""
+"""Find the models that nothing beats in accuracy against cost, and draw them."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,9 +12,10 @@ from matplotlib.text import Annotation, Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-EQUAL = 0.05  # costs this close count as equal: two timings of one network differ by as much
+EQUAL = 0.05
+"""Costs this close count as equal: two timings of one network differ by as much."""
 FRONT, REST = "tab:blue", "0.45"
-# Where a name may stand, seen from its point: near places first, then further up and down.
+# Where a name may stand, relative to its point: near places first, then further up and down.
 OFFSETS_PT = [
     (side, way * far) for far in (0, 9, *range(18, 130, 12)) for way in (1, -1) for side in (9, -9)
 ]
@@ -23,13 +24,13 @@ OFFSETS_PT = [
 def dominates(
     accuracy: float, costs: Sequence[float], other: float, other_costs: Sequence[float]
 ) -> bool:
-    """Whether a model is nowhere worse than another, and better in something.
+    """Tell whether a model is nowhere worse than another, and better in something.
 
     Args:
-        accuracy: Of the model; any difference counts.
-        costs: Of the model, at least 0; differences up to EQUAL do not count.
-        other: Accuracy of the other.
-        other_costs: In the order of costs.
+        accuracy: The model's; any difference counts.
+        costs: The model's, at least 0; relative differences up to EQUAL do not count.
+        other: The other's accuracy.
+        other_costs: The other's costs, in the same order.
     """
     pairs = list(zip(costs, other_costs, strict=True))
     no_worse = accuracy >= other and all(ours <= theirs * (1 + EQUAL) for ours, theirs in pairs)
@@ -38,15 +39,16 @@ def dominates(
 
 
 def pareto_front(accuracies: Sequence[float], costs: Sequence[float]) -> list[int]:
-    """Positions of the models that no other dominates, the cheapest first."""
+    """Return the positions of the models that no other dominates, the cheapest first."""
     models = range(len(costs))
     front = [
-        model for model in models
+        model
+        for model in models
         if not any(
             dominates(accuracies[each], [costs[each]], accuracies[model], [costs[model]])
             for each in models
         )
-    ]  # fmt: skip
+    ]
     return sorted(front, key=lambda model: (costs[model], accuracies[model]))
 
 
@@ -56,13 +58,13 @@ def draw_fronts(
     intervals: Sequence[tuple[float, float]],
     costs: dict[str, Sequence[float | None]],
 ) -> tuple[Figure, dict[str, list[str]]]:
-    """One panel per cost, on a log axis, with the Pareto front of each.
+    """Draw one panel per cost, on a log axis, with the Pareto front of each.
 
     Args:
-        names: M models.
+        names: Names of M models.
         accuracies: M fractions.
         intervals: M lower and upper ends of the accuracies.
-        costs: Axis label -> M costs above 0; a model without one is left out of that panel.
+        costs: Axis label -> M costs above 0; a model without a cost is not in that panel.
 
     Returns:
         The picture, and axis label -> names on that front, the cheapest first.
@@ -106,9 +108,14 @@ def _draw_panel(
     steps = sorted((costs[model], 100 * accuracies[model]) for model in front)
     if steps:
         axes.step(
-            [x for x, _ in steps] + [high], [y for _, y in steps] + [steps[-1][1]],
-            where="post", color=FRONT, linewidth=1.2, alpha=0.6, label="Pareto front",
-        )  # fmt: skip
+            [*(x for x, _ in steps), high],
+            [*(y for _, y in steps), steps[-1][1]],
+            where="post",
+            color=FRONT,
+            linewidth=1.2,
+            alpha=0.6,
+            label="Pareto front",
+        )
         axes.legend(loc="lower right", fontsize=8)
     axes.set(xlabel=label, xlim=(low, high))
     if axes.get_subplotspec().is_first_col():
@@ -121,7 +128,11 @@ def _draw_panel(
 
 
 def _write_names(axes: Axes, points: dict[str, tuple[float, float]], front: list[str]) -> None:
-    """Each name beside its point, in the panel, over no other name or point, at best no line."""
+    """Write each name beside its point: in the panel, over no other name or point.
+
+    Among such places the one over the fewest lines is taken. matplotlib has no placement of labels,
+    so each place is tried and measured in pixels.
+    """
     places = axes.transData.transform(list(points.values())) if points else []
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in places]
     taken += [legend.get_window_extent() for legend in [axes.get_legend()] if legend]
@@ -129,12 +140,19 @@ def _write_names(axes: Axes, points: dict[str, tuple[float, float]], front: list
     for name, point in sorted(points.items(), key=lambda item: -item[1][1]):
         on_front = name in front
         text = axes.annotate(
-            name, point, (0, 0), textcoords="offset points", va="center", fontsize=9, zorder=4,
-            color=FRONT if on_front else "0.3", weight="bold" if on_front else "normal",
+            name,
+            point,
+            (0, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            zorder=4,
+            color=FRONT if on_front else "0.3",
+            weight="bold" if on_front else "normal",
             arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6},
             path_effects=[withStroke(linewidth=3, foreground="white")],
-        )  # fmt: skip
-        text.set_in_layout(False)
+        )
+        text.set_in_layout(False)  # else the layout moves the panel that was just measured
 
         def stand(offset: tuple[int, int], text: Annotation = text) -> Bbox:
             text.set_position(offset)
@@ -153,12 +171,13 @@ def _write_names(axes: Axes, points: dict[str, tuple[float, float]], front: list
 
 
 def _segments(axes: Axes) -> list[Bbox]:
-    """Boxes around the parts of the front and of the error bars, in pixels."""
+    """Return boxes around the parts of the front and of the error bars, in pixels."""
     paths = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
     paths += [
         each.get_transform().transform_path(part)
-        for each in axes.collections for part in each.get_paths()
-    ]  # fmt: skip
+        for each in axes.collections
+        for part in each.get_paths()
+    ]
     return [
         Bbox([np.minimum(first, last) - 1, np.maximum(first, last) + 1])
         for path in paths

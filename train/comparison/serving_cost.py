@@ -1,4 +1,4 @@
-"""What serving a model file costs on this CPU: parameters, multiply-adds, time, energy."""
+"""Measure what serving a model file costs on this CPU: parameters, multiply-adds, time, energy."""
 
 import platform
 import time
@@ -12,23 +12,26 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from models.predictor import Predictor, load_module
+from models.model_file.torchscript import load_module
+from models.predictor import Predictor
 
-PHOTO_PX = (864, 1152)  # height and width of a decoded photo, one megapixel
+PHOTO_PX = (864, 1152)
+"""Height and width of a decoded photo: one megapixel."""
 BATCH_SIZE = 16
 ROUNDS, CALLS = 5, 10
+"""Turns of each model, and calls with one photo per turn."""
 POWERCAP = Path("/sys/class/powercap")
 
 
 @dataclass(frozen=True)
 class Size:
-    """What does not depend on the machine.
+    """Hold the costs that do not depend on the machine.
 
     Attributes:
-        parameters: Of the network.
-        macs: Multiply-adds of the network for one photo at the side it is served at; the resize
-            before it and all that is no product (activations, pooling) do not count.
-        file_bytes: Of the model file.
+        parameters: The network's.
+        macs: Multiply-adds of the network for one photo at the side it is served at, without the
+            resize before it, activations and pooling.
+        file_bytes: Size of the model file.
     """
 
     parameters: int
@@ -38,14 +41,14 @@ class Size:
 
 @dataclass(frozen=True)
 class Speed:
-    """How long a model file takes for decoded photos.
+    """Hold how long a model file takes for decoded photos.
 
     Attributes:
-        latency_ms: Median of one photo of PHOTO_PX at a time, its resize included.
+        latency_ms: Median over calls with one photo of PHOTO_PX, its resize included.
         latency_p95_ms: 95th percentile of the same calls.
-        photos_per_second: In batches of BATCH_SIZE photos of the side that the network sees, since
-            others are rarely of one size; from the median batch.
-        joules_per_photo: Of the CPU packages, one photo at a time; None where unreadable.
+        photos_per_second: From the median batch of BATCH_SIZE photos. They have the side that the
+            network sees, since larger photos rarely share one size.
+        joules_per_photo: Energy of the CPU packages, one photo at a time; None where unreadable.
     """
 
     latency_ms: float
@@ -56,37 +59,39 @@ class Speed:
 
 @dataclass(frozen=True)
 class EnergyMeter:
-    """The energy counters of the CPU packages; they count all that the machine does.
+    """Read the energy counters of the CPU packages; they count everything the machine does.
 
     Attributes:
         packages: Folders of Linux's powercap that can be read; empty on most machines, since
-            kernels from 5.10 on keep the counters for root.
+            kernels from 5.10 on let only root read the counters.
     """
 
     packages: tuple[Path, ...]
 
     @classmethod
     def find(cls, root: Path = POWERCAP) -> "EnergyMeter":
-        """The counters that this process may read (AMD's are called intel-rapl, too)."""
+        """Find the counters that this process may read (AMD's are called intel-rapl, too)."""
         packages = []
         for folder in sorted(root.glob("intel-rapl:*")):
             try:
-                whole = (folder / "name").read_text().startswith("package")  # else a part of one
+                # Others count a part of a package (core, uncore, dram), which would count twice.
+                is_package = (folder / "name").read_text().startswith("package")
                 int((folder / "energy_uj").read_text())
             except (OSError, ValueError):
                 continue
-            if whole:
+            if is_package:
                 packages.append(folder)
         return cls(tuple(packages))
 
     def read(self) -> list[int]:
-        """The counters in microjoules, from an arbitrary start."""
+        """Return the counters in microjoules, from an arbitrary start."""
         return [int((folder / "energy_uj").read_text()) for folder in self.packages]
 
     def joules_since(self, before: list[int]) -> float:
-        """What was spent since read(); a counter may have started over once."""
+        """Return the energy spent since read(); a counter may have wrapped around once."""
         spent = 0
         for folder, first, last in zip(self.packages, before, self.read(), strict=True):
+            # A counter starts over at max_energy_range_uj.
             spent += (last - first) % int((folder / "max_energy_range_uj").read_text())
         return spent / 1e6
 
@@ -95,8 +100,10 @@ def measure_size(predictor: Predictor) -> Size:
     """Count the network inside a model file."""
     network, side = load_module(predictor.path)[0].network, network_side_px(predictor)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        # It counts a multiply-add as two operations, and sees inside TorchScript.
         network(torch.zeros(1, 3, side, side))
     return Size(
+        # Of the module as saved: a loaded Predictor is frozen and has no parameters left.
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         macs=counter.get_total_flops() // 2,
         file_bytes=predictor.path.stat().st_size,
@@ -108,13 +115,13 @@ def measure_speed(
 ) -> list[Speed]:
     """Time model files on the CPU with this process's threads.
 
-    The models take turns, so that what else the machine does hits all of them alike.
+    The models take turns, so that other work on the machine slows all of them alike.
 
     Args:
         predictors: M model files.
         meter: Read around the calls with one photo.
-        rounds: Turns that count, after one of warm-up; each ends with one batch.
-        calls: With one photo, per turn.
+        rounds: Turns that count, after one for warming up; each ends with one batch.
+        calls: Calls with one photo per turn.
 
     Returns:
         M results, in order.
@@ -124,6 +131,7 @@ def measure_speed(
     def draw(*shape: int) -> Tensor:
         return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
+    # Random pixels: what a photo shows does not change how long it takes.
     photo, sides = draw(3, *PHOTO_PX), [network_side_px(each) for each in predictors]
     squares = {side: draw(BATCH_SIZE, 3, side, side) for side in sides}
     singles = np.zeros((len(predictors), rounds, calls))
@@ -150,19 +158,19 @@ def measure_speed(
 
 
 def network_side_px(predictor: Predictor) -> int:
-    """Side of the square that the network sees."""
+    """Return the side of the square that the network sees."""
     return predictor.manifest["preprocess"]["crop_px"]
 
 
 def time_call(predictor: Predictor, images: Tensor) -> float:
-    """Seconds of one call."""
+    """Return the seconds that one call takes."""
     started = time.perf_counter()
     predictor.probabilities(images)
     return time.perf_counter() - started
 
 
 def name_cpu() -> str:
-    """The CPU's name and how many threads torch uses."""
+    """Return the CPU's name and how many threads torch uses."""
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Photos decoded once, reduced, and kept in one memory-mapped file between runs."""
+"""Decode photos once, reduce them, and keep them in one memory-mapped file between runs."""
 
 import contextlib
 import hashlib
@@ -25,17 +25,20 @@ try:
 except ImportError:  # Windows, which moves no folder while a file in it is open
     fcntl = None
 
-FORMAT = 1
+FORMAT = 1  # raise it when pixels.bin or index.json change: old caches then count as absent
 LIMIT_GB = 20.0
 STALE_SECONDS = 3600
 TRIES = 3
 
 
 class InUse:
-    """While this object lives, no process deletes a cache."""
+    """Keep a cache from being deleted, by any process, as long as this object lives."""
 
     def __init__(self, folder: Path) -> None:
         """Open and lock pixels.bin.
+
+        Args:
+            folder: The cache's folder.
 
         Raises:
             FileNotFoundError: There is no such cache, or it was deleted meanwhile.
@@ -46,25 +49,26 @@ class InUse:
         if fcntl is not None:
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
-        # Caches are moved away under an exclusive lock, which this one may have waited for.
+        # _delete moves caches away under an exclusive lock. If flock had to wait for that, the
+        # locked file is no longer the one at this path.
         if not os.path.samestat(os.fstat(descriptor), os.stat(pixels)):
             raise FileNotFoundError(pixels)
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        """None in worker processes: the training process holds the lock."""
+        """Become None in worker processes: the training process holds the lock."""
         return type(None), ()
 
 
 @dataclass(frozen=True)
 class PhotoCache:
-    """Decoded photos by position.
+    """Give access to decoded photos by position.
 
     Attributes:
-        folder: pixels.bin (photos one after the other) and index.json.
-        paths: The photos that could be read, relative to the data folder, sorted.
+        folder: Holds pixels.bin (the photos one after the other) and index.json.
+        paths: The readable photos, relative to the data folder, sorted.
         shapes: (H, W) of each.
         offsets: Where each begins in pixels.bin, in bytes.
-        left_out: Path -> why it could not be read.
+        left_out: Path -> reason, of the photos that cannot be read.
         in_use: Keeps the cache from being deleted.
     """
 
@@ -76,11 +80,11 @@ class PhotoCache:
     in_use: InUse | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
-        """Number of readable photos."""
+        """Return the number of readable photos."""
         return len(self.paths)
 
     def subset(self, paths: Sequence[str]) -> "PhotoCache":
-        """The same photos, those of paths alone, in that order."""
+        """Return a cache of only these photos, in this order."""
         position = {path: photo for photo, path in enumerate(self.paths)}
         photos = [position[path] for path in paths]
         shapes = [self.shapes[photo] for photo in photos]
@@ -88,8 +92,8 @@ class PhotoCache:
         return PhotoCache(self.folder, list(paths), shapes, offsets, {}, self.in_use)
 
     def __getitem__(self, photo: int) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, mapped from disk, read-only."""
-        # Mapped anew each time: cheap (20 us), and nothing to hand over to worker processes.
+        """Return a photo, (H, W, 3) uint8 RGB, mapped from disk and read-only."""
+        # Mapping it each time costs 20 us and leaves no open file to hand over to workers.
         height, width = self.shapes[photo]
         return np.memmap(
             self.folder / "pixels.bin", np.uint8, "r", self.offsets[photo], (height, width, 3)
@@ -99,20 +103,20 @@ class PhotoCache:
 def decode_photos(root: Path, paths: Sequence[str], side_px: int, cache_dir: Path) -> PhotoCache:
     """Decode photos into the cache, or find them there.
 
-    The key covers every path, size and modification time, so a changed photo makes a new cache.
-    It is built in a folder of its own and renamed when whole: an interrupted or a second run
-    at the same time leaves nothing half-made. Caches that nobody uses are deleted, the one used
-    longest ago first, while there are more than LANDMARKS_CACHE_GB (20) with a new one.
+    The cache's name is a hash of every path, size and modification time, so a changed photo makes
+    a new cache. A cache is built in a hidden folder and renamed when complete, so interrupted and
+    simultaneous runs leave nothing half-made. To make room, unused caches are deleted, least
+    recently used first, until all together fit into LANDMARKS_CACHE_GB (20).
 
     Args:
         root: The data folder.
         paths: Relative to root.
-        side_px: Photos are reduced (INTER_AREA) to this short side; smaller ones stay.
-        cache_dir: Where caches live.
+        side_px: Photos are reduced (INTER_AREA) to this short side; smaller ones stay as they are.
+        cache_dir: The folder of all caches.
 
     Raises:
-        OSError: If a photo is gone, or the disk is too full; the message says how much is needed.
-        ValueError: If LANDMARKS_CACHE_GB is not a number of gigabytes.
+        OSError: A photo is gone, or the disk is too full; the message says how much is needed.
+        ValueError: LANDMARKS_CACHE_GB is not a number of gigabytes.
     """
     key = hashlib.sha256(json.dumps([FORMAT, side_px, str(root.resolve())]).encode())
     paths = sorted(paths)
@@ -121,6 +125,7 @@ def decode_photos(root: Path, paths: Sequence[str], side_px: int, cache_dir: Pat
         key.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     folder = cache_dir / f"decoded-{key.hexdigest()[:24]}"
     built = False
+    # Another run may delete the cache between its completion here and the lock: build it again.
     for _ in range(TRIES):
         with contextlib.suppress(FileNotFoundError):
             in_use = InUse(folder)
@@ -130,8 +135,8 @@ def decode_photos(root: Path, paths: Sequence[str], side_px: int, cache_dir: Pat
     else:
         raise OSError(f"{folder} is broken; delete it, or name another folder with --cache-dir")
     if built:
-        _make_room(cache_dir, 0)  # now that its size is known
-    with contextlib.suppress(OSError):  # it belongs to somebody else
+        _make_room(cache_dir, 0)  # now that its exact size is known
+    with contextlib.suppress(OSError):  # the cache belongs to another user
         os.utime(folder / "index.json")  # when it was last used
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     return PhotoCache(folder, **index, in_use=in_use)
@@ -139,6 +144,7 @@ def decode_photos(root: Path, paths: Sequence[str], side_px: int, cache_dir: Pat
 
 def _build(root: Path, paths: Sequence[str], side_px: int, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
+    # Three bytes a pixel, and sides of 5 : 3: a generous estimate, as most photos are 4 : 3.
     needed = len(paths) * side_px**2 * 5
     _make_room(folder.parent, needed)
     free = shutil.disk_usage(folder.parent).free
@@ -171,7 +177,7 @@ def _build(root: Path, paths: Sequence[str], side_px: int, folder: Path) -> None
         try:
             os.rename(partial, folder)
         except OSError:
-            # Another run has put the same photos there first.
+            # Another run was faster; its cache holds the same photos.
             if not folder.is_dir():
                 raise
     finally:
@@ -179,7 +185,7 @@ def _build(root: Path, paths: Sequence[str], side_px: int, folder: Path) -> None
 
 
 def _decode(path: Path, side_px: int) -> np.ndarray | PhotoError:
-    """A photo reduced to the short side side_px, or why not."""
+    """Return a photo reduced to the short side side_px, or why it cannot be read."""
     try:
         image = read_photo(path, side_px)
     except PhotoError as error:
@@ -188,7 +194,8 @@ def _decode(path: Path, side_px: int) -> np.ndarray | PhotoError:
     short = min(height, width)
     if short <= side_px:
         return image
-    # The rounding of the model file's preprocess: evaluation (mode crop) resizes only once.
+    # Rounded like the model file's preprocess, so that evaluation (mode crop) has nothing left to
+    # resize: a second resize would soften what the model file does not.
     size = (int(width * side_px / short + 0.5), int(height * side_px / short + 0.5))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
@@ -203,8 +210,8 @@ def _make_room(cache_dir: Path, needed: int) -> None:
     if not limit_bytes >= 0:
         raise ValueError(f"LANDMARKS_CACHE_GB is {limit!r}; give a number of gigabytes, such as 20")
     for folder in cache_dir.glob(".partial-*"):
-        with contextlib.suppress(FileNotFoundError):  # here and below: another run deletes it
-            # Of a run that was killed; a young one may not have its lock yet.
+        with contextlib.suppress(FileNotFoundError):  # here and below: another run deleted it
+            # Left by a killed run. A young folder may belong to one that has no lock yet.
             if time.time() - folder.stat().st_mtime > STALE_SECONDS:
                 _delete(folder)
     caches = []
@@ -221,7 +228,7 @@ def _make_room(cache_dir: Path, needed: int) -> None:
 
 
 def _delete(folder: Path) -> bool:
-    """Delete a cache; False if somebody uses it."""
+    """Delete a cache, unless some process uses it; tell whether it was deleted."""
     pixels = folder / "pixels.bin"
     doomed = folder.with_name(f".partial-{uuid.uuid4().hex}")
     try:
@@ -229,7 +236,7 @@ def _delete(folder: Path) -> bool:
             if fcntl is not None and pixels.exists():
                 file = stack.enter_context(pixels.open("rb+"))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.rename(folder, doomed)
+            os.rename(folder, doomed)  # in one step: nobody opens a half-deleted cache
     except OSError:
         return False
     shutil.rmtree(doomed, ignore_errors=True)

@@ -1,20 +1,22 @@
-"""What --data names: class folders, a CSV table, or the splits.json of train.prepare."""
+"""Open what --data names: class folders, a CSV table, or the splits.json of train.prepare.
+
+Imports no torch: commands check --data before they load it.
+"""
 
 import csv
 import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from train.config import TrainConfig
+from train.data.folders import PARTS, DataError, class_folder_name, clean_class_name
 from train.data.split import (
-    DataError,
     Split,
     build_split,
     check_photos,
     check_split,
-    clean_class_name,
     folder_class,
     index_photos,
     some_of,
@@ -23,20 +25,19 @@ from train.data.split import (
 
 MANIFEST = "splits.json"
 COLUMNS = ("path", "label", "split")
-PARTS = ("train", "val", "test")
 AGAIN = "run python -m train.prepare again"
 
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled photos to train and validate on, and what is fixed of their split.
+    """Hold the labelled photos that --data names, and as much of their split as it fixes.
 
     Attributes:
-        name: What --data says, for messages.
-        root: The photos' folder.
-        classes: Label -> paths relative to root; the first label is number 0.
+        name: The value of --data, for messages.
+        root: The folder that all paths are relative to.
+        classes: Class name -> paths, in the order of the labels 0, 1, ...
         val: The validation photos, where a table names them.
-        prepared: The split, where train.prepare made it.
+        prepared: The complete split, where train.prepare made it.
     """
 
     name: Path
@@ -46,19 +47,19 @@ class Source:
     prepared: Split | None = None
 
     def paths(self) -> list[str]:
-        """All photos."""
+        """Return all photos, class by class."""
         return [path for paths in self.classes.values() for path in paths]
 
     def split(self, left_out: Iterable[str], val_fraction: float, seed: int) -> Split:
-        """The split that the source fixes, else one drawn per class.
+        """Return the split that the source fixes, else draw one per class.
 
         Args:
             left_out: Photos that cannot be read.
-            val_fraction: See split_by_class.
-            seed: See split_by_class.
+            val_fraction: Part of each class to hold out, if a split is drawn.
+            seed: Seed of that draw.
 
         Raises:
-            DataError: A class has too few photos, or one of a prepared split cannot be read.
+            DataError: A class has too few photos, or a photo of a prepared split cannot be read.
         """
         left_out = set(left_out)
         if self.prepared is not None:
@@ -86,8 +87,12 @@ class Source:
 def open_source(config: TrainConfig) -> Source:
     """Find the photos that --data names.
 
+    Args:
+        config: data, limit, and the flags that a split made elsewhere forbids to change.
+
     Raises:
-        DataError: There are none, they are not as listed, or a flag contradicts a given split.
+        DataError: There are no photos, they differ from the listed ones, or a flag contradicts a
+            given split.
     """
     data = config.data
     if (data / MANIFEST).is_file():
@@ -108,16 +113,19 @@ def open_source(config: TrainConfig) -> Source:
 
 
 def read_manifest(path: Path) -> Source:
-    """The split of a splits.json; its test photos are never opened.
+    """Read the split of a splits.json; its test photos are never opened.
+
+    Args:
+        path: The splits.json, which may also come from an earlier version.
 
     Raises:
-        DataError: Not as train.prepare writes it, or the photos have changed since.
+        DataError: The file is not as train.prepare writes it, or the photos have changed since.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         fingerprint, root = str(content["fingerprint"]), Path(content["root"])
         train, val, test = (list(content[part]) for part in PARTS)
-        folders = {PurePosixPath(photo).parent.name for photo in train + val + test}
+        folders = {class_folder_name(photo) for photo in train + val + test}
         names = list(content.get("class_names") or map(clean_class_name, sorted(folders)))
         recorded = {photo: each["bytes"] for photo, each in content.get("hashes", {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -125,26 +133,39 @@ def read_manifest(path: Path) -> Source:
     names = list(dict.fromkeys(names))
     sizes = {photo: recorded[photo] for photo in train + val if photo in recorded}
     check_photos(root, train + val, sizes, f"Put them back, or {AGAIN}")
-    split = Split(fingerprint, str(root), names, train, val, [], sizes=sizes)
+    class_of = {photo: _class_of(photo, names) for photo in train + val}
+    label_of = {
+        photo: names.index(name)
+        for photo, name in class_of.items()
+        if name != folder_class(photo)  # it lies in a subfolder of its class
+    }
+    split = Split(fingerprint, str(root), names, train, val, [], label_of, sizes)
     check_split(split, path)
     classes: dict[str, list[str]] = {name: [] for name in names}
     for photo in train + val:
-        classes[folder_class(photo)].append(photo)
+        classes[class_of[photo]].append(photo)
     return Source(path, root, classes, prepared=split)
 
 
+def _class_of(photo: str, names: list[str]) -> str:
+    """Return the class of a path in a splits.json: its class folder's, else its direct folder's."""
+    name = clean_class_name(class_folder_name(photo))
+    return name if name in names else folder_class(photo)
+
+
 def read_table(table: Path, limit: int | None = None) -> Source:
-    """The photos of a CSV file with the columns path, label and split (train, val or test).
+    """Read the photos of a CSV file with the columns path, label and split (train, val or test).
 
     Paths are absolute or relative to the file's folder. Test photos are never opened. Without
     validation photos the split is drawn as for folders.
 
     Args:
         table: UTF-8, separated by commas.
-        limit: At most so many photos per class; of no effect on a split that is given.
+        limit: Use at most this many photos per class; ignored if the table names validation
+            photos.
 
     Raises:
-        DataError: Not such a file, a photo on two lines, or photos that are not there.
+        DataError: The file is no such table, it names a photo twice, or photos are missing.
     """
     photos = {
         photo: (label, part)
@@ -154,7 +175,7 @@ def read_table(table: Path, limit: int | None = None) -> Source:
     root = table.resolve().parent
     if not all(photo.is_relative_to(root) for photo in photos):
         root = Path(os.path.commonpath([photo.parent for photo in photos]))
-    # Classes in the order of their labels as written, which is that of class folders.
+    # In the order of the labels as written ("00.Red_Tower"), as with class folders.
     labels = sorted({label for label, _ in photos.values()})
     classes: dict[str, list[str]] = {clean_class_name(label): [] for label in labels}
     val = set()
@@ -173,7 +194,7 @@ def read_table(table: Path, limit: int | None = None) -> Source:
 
 
 def _read_rows(table: Path) -> dict[Path, tuple[str, str]]:
-    """Absolute path -> (label as written, split) of every line."""
+    """Return absolute path -> (label as written, split) of every line."""
     columns = ",".join(COLUMNS)
     if table.suffix.lower() != ".csv":
         raise DataError(
@@ -182,7 +203,7 @@ def _read_rows(table: Path) -> dict[Path, tuple[str, str]]:
         )
     rows: dict[Path, tuple[str, str]] = {}
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
+        with table.open(encoding="utf-8-sig", newline="") as file:  # Excel writes a BOM
             reader = csv.DictReader(file)
             if not set(COLUMNS) <= set(reader.fieldnames or []):
                 raise DataError(
@@ -197,6 +218,7 @@ def _read_rows(table: Path) -> dict[Path, tuple[str, str]]:
                         f"{where} must have a path, a label, and train, val or test as split; it "
                         f"has {path!r}, {label!r}, {part!r}"
                     )
+                # Not resolve(): a photo may be a link, whose own name is what is recorded.
                 photo = Path(os.path.abspath(table.resolve().parent / path))
                 if photo in rows:
                     raise DataError(f"{where} names {path} again; keep one line per photo")

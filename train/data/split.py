@@ -1,9 +1,11 @@
-"""Which photos train and which validate, and how that is drawn."""
+"""Decide which photos train and which validate, and record that.
+
+Imports no torch: commands check --data before they load it.
+"""
 
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -13,25 +15,28 @@ import numpy as np
 from tqdm import tqdm
 
 from models.files import file_digest, write_text
-from models.photos import PHOTO_EXTENSIONS
-
-
-class DataError(ValueError):
-    """A data set that cannot be trained on; the message names the fix."""
+from train.data.folders import (
+    PARTS,
+    DataError,
+    clean_class_name,
+    list_class_folders,
+    part_folder,
+)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which photos train and which validate. Written into the run folder, reused on resume.
+    """Hold which photos train and which validate. Saved in the run folder, reused on resume.
 
     Attributes:
-        fingerprint: sha256 of the lists below, hex.
+        fingerprint: sha256 of classes, lists and label_of, hex: equal splits, equal fingerprints.
         root: The data folder; all paths are relative to it.
-        class_names: K labels; a photo's label is its class folder's position here.
+        class_names: K names; their positions are the labels.
         train: Paths of the training photos.
         val: Paths of the validation photos.
-        test: Empty here: training never opens test photos.
-        label_of: Path -> label in [0, K) of photos whose folder is not their class (from a table).
+        test: Empty: training never opens test photos.
+        label_of: Path -> label in [0, K) of photos that do not lie directly in a folder of their
+            class: those in subfolders, and those that a table labels otherwise.
         sizes: Path -> bytes, where train.prepare recorded them.
     """
 
@@ -45,10 +50,10 @@ class Split:
     sizes: dict[str, int] = field(default_factory=dict)
 
     def labels(self, paths: Sequence[str]) -> np.ndarray:
-        """(N,) int64 labels of paths: from label_of, else from their folders.
+        """Return (N,) int64 labels of paths: from label_of, else from their folders.
 
         Raises:
-            DataError: If a photo's folder is none of the classes.
+            DataError: A photo's folder is none of the classes.
         """
         position = {name: label for label, name in enumerate(self.class_names)}
         labels = [self.label_of.get(path, position.get(folder_class(path))) for path in paths]
@@ -61,7 +66,7 @@ class Split:
         return np.array(labels, np.int64)
 
     def summary(self) -> dict[str, int]:
-        """How many of what."""
+        """Return the numbers of classes and photos, for the W&B config."""
         return {
             "classes": len(self.class_names),
             "train_photos": len(self.train),
@@ -69,38 +74,36 @@ class Split:
         }
 
     def save(self, path: Path) -> None:
-        """Write as JSON."""
+        """Write the split as JSON."""
         path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> "Split":
-        """Read what save wrote."""
+        """Read what save wrote, in this or an earlier version."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def clean_class_name(folder: str) -> str:
-    """The label of a class folder: "09.Golden_Gate_Bridge" -> "Golden Gate Bridge"."""
-    return re.sub(r"^\d+\.\s*", "", folder).replace("_", " ").strip() or folder
-
-
 def folder_class(path: str) -> str:
-    """The label that a photo's folder says."""
+    """Return the class that the folder directly around a photo names.
+
+    That is not the class of a photo in a subfolder; build_split records those in label_of.
+    """
     return clean_class_name(PurePosixPath(path).parent.name)
 
 
 def some_of(names: Sequence[str]) -> str:
-    """How many, and up to three of them."""
+    """Return how many names there are, and up to three of them: "4 (a, b, c, ...)"."""
     return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
 
 
 def check_photos(root: Path, paths: Sequence[str], sizes: dict[str, int], fix: str) -> None:
-    """Make sure that photos are there, and as large as they were.
+    """Check that photos exist and have the sizes recorded earlier.
 
     Args:
-        root: Their folder.
+        root: The data folder.
         paths: Relative to root.
-        sizes: Path -> bytes, where they were recorded.
-        fix: What to do about it; ends the message.
+        sizes: Path -> bytes; photos without an entry may have any size.
+        fix: What the user can do, to end the message with.
 
     Raises:
         DataError: Photos are missing or have another size.
@@ -108,44 +111,49 @@ def check_photos(root: Path, paths: Sequence[str], sizes: dict[str, int], fix: s
     missing, changed = [], []
     for path in paths:
         try:
-            size = (root / path).stat().st_size
+            size = (root / path).stat().st_size  # hashing instead would read the complete data set
         except (FileNotFoundError, NotADirectoryError):
             missing.append(path)
         else:
             if size != sizes.get(path, size):
                 changed.append(path)
     found = {"missing": missing, "of another size than before": changed}
-    told = [f"{what}: {some_of(names)}" for what, names in found.items() if names]
-    if told:
-        what = "; ".join(told)
+    problems = [f"{what}: {some_of(names)}" for what, names in found.items() if names]
+    if problems:
+        what = "; ".join(problems)
         raise DataError(f"the {len(paths)} photos in {root} are not as listed; {what}. {fix}")
 
 
 def hash_photos(root: Path, paths: Sequence[str], listing: Path) -> None:
-    """Write the sha256 of each photo, one line a photo, as sha256sum does; kept if it is there."""
+    """Write the sha256 of each photo in the format of sha256sum.
+
+    Args:
+        root: The data folder.
+        paths: Relative to root.
+        listing: The file to write. An existing one is kept: a resumed run has the same photos.
+    """
     if listing.is_file():
         return
-
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool:  # threads do: hashing and reading release the GIL
         digests = pool.map(file_digest, [root / path for path in paths])
         shown = tqdm(digests, "hashing photos", len(paths), unit="photo", leave=False)
         write_text(listing, "".join(f"{d}  {p}\n" for d, p in zip(shown, paths, strict=True)))
 
 
 def classes_hash(class_names: Sequence[str]) -> str:
-    """Short hash of an ordered class list: models that share it give comparable answers."""
+    """Return a short hash of an ordered class list; models that share it are comparable."""
     return hashlib.sha256(json.dumps(list(class_names)).encode()).hexdigest()[:16]
 
 
 def index_photos(data: Path, limit: int | None = None) -> dict[str, list[str]]:
-    """The training photos by class, sorted, found by extension; test/ is never opened.
+    """Find the training photos of each class, by extension and at any depth; never opens test/.
 
     Args:
         data: Folder with train/ of class folders, or class folders themselves.
-        limit: At most so many photos per class.
+        limit: Use at most this many photos per class.
 
     Returns:
-        Label -> paths relative to data, classes in the order of their folders.
+        Label -> paths relative to data, sorted; classes in the order of their folders.
 
     Raises:
         DataError: No folder, no photos, fewer than two classes, or two folders of one label.
@@ -156,21 +164,21 @@ def index_photos(data: Path, limit: int | None = None) -> dict[str, list[str]]:
             "one folder of photos per class, train/ and test/ of such folders, what train.prepare "
             "made of them, or a .csv file with the columns path,label,split"
         )
-    root = data / "train" if (data / "train").is_dir() else data
+    root = part_folder(data, "train")
     classes: dict[str, list[str]] = {}
-    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()):
-        if folder.name.startswith("."):
-            continue
-        label = clean_class_name(folder.name)
-        if label in classes:
-            raise DataError(f"two folders in {root} mean the class {label!r}; merge them")
-        classes[label] = sorted(
-            path.relative_to(data).as_posix()
-            for path in folder.iterdir()
-            if path.suffix.lower() in PHOTO_EXTENSIONS and not path.name.startswith(".")
-        )[:limit]
-        if not classes[label]:
-            raise DataError(f"no photo in {folder}; add photos or remove the folder")
+    for folder in list_class_folders(root):
+        if folder.label in classes:
+            raise DataError(f"two folders in {root} mean the class {folder.label!r}; merge them")
+        # Without train/, a test/ beside class folders would be trained on, as a class "test".
+        if root == data and folder.path.name in PARTS:
+            raise DataError(
+                f"{folder.path} lies beside class folders; move those into {data / 'train'}, or "
+                f"rename {folder.path.name} if it is a class"
+            )
+        if not folder.photos:
+            raise DataError(f"no photo in {folder.path}; add photos or remove the folder")
+        paths = [photo.relative_to(data).as_posix() for photo in folder.photos]
+        classes[folder.label] = paths[:limit]
     if len(classes) < 2:
         raise DataError(
             f"{len(classes)} class folders in {root}; expected at least two, one per landmark"
@@ -179,10 +187,12 @@ def index_photos(data: Path, limit: int | None = None) -> dict[str, list[str]]:
 
 
 def draw_order(label: str, count: int, seed: int) -> np.ndarray:
-    """(count,) positions of a class's photos in the order that a split takes them.
+    """Return (count,) int64 positions of a class's photos in random order.
 
-    One generator per class: photos added to one class leave the others' split alone.
+    Each class has its own generator, so photos added to one class do not change the split of the
+    others.
     """
+    # Not hash(): Python salts it per process.
     key = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big")
     return np.random.default_rng((seed, key)).permutation(count)
 
@@ -192,8 +202,14 @@ def split_by_class(
 ) -> Split:
     """Hold out a part of each class for validation, at least one photo of each.
 
+    Args:
+        classes: Label -> paths relative to root.
+        root: The data folder.
+        val_fraction: Part of each class to hold out, in (0, 1).
+        seed: Seed of the draw.
+
     Raises:
-        DataError: If a class has fewer than two photos.
+        DataError: A class has fewer than two photos.
     """
     train: list[str] = []
     val: list[str] = []
@@ -204,6 +220,7 @@ def split_by_class(
                 "one to train on and one to validate"
             )
         order = draw_order(label, len(paths), seed)
+        # A class without validation photos would be missing from the measured accuracy.
         count = max(1, round(val_fraction * len(paths)))
         val += sorted(paths[i] for i in order[:count])
         train += sorted(paths[i] for i in order[count:])
@@ -211,12 +228,12 @@ def split_by_class(
 
 
 def keep_labels(split: Split, fraction: float, seed: int) -> Split:
-    """The split with a part of each class's training photos, at least one; validation stays whole.
+    """Keep a part of each class's training photos, at least one, and all validation photos.
 
     Args:
-        split: Any.
-        fraction: Part in (0, 1]; a smaller part lies within a larger one.
-        seed: Decides which photos.
+        split: The full split.
+        fraction: Part in (0, 1]. With one seed, a smaller part is a subset of a larger one.
+        seed: Seed of the draw.
     """
     if fraction == 1:
         return split
@@ -226,6 +243,7 @@ def keep_labels(split: Split, fraction: float, seed: int) -> Split:
         paths = [path for path, each in zip(split.train, labels, strict=True) if each == label]
         order = draw_order(name, len(paths), seed)
         train += sorted(paths[i] for i in order[: max(1, round(fraction * len(paths)))])
+    # Another fingerprint though validation is the same: such runs must not compete for "best".
     fingerprint = hashlib.sha256(json.dumps([split.fingerprint, train]).encode()).hexdigest()
     return dataclasses.replace(split, fingerprint=fingerprint, train=train)
 
@@ -233,27 +251,39 @@ def keep_labels(split: Split, fraction: float, seed: int) -> Split:
 def build_split(
     classes: dict[str, list[str]], root: Path, train: list[str], val: list[str]
 ) -> Split:
-    """The split of labelled photos, with its fingerprint: classes is label -> paths."""
+    """Build a split from labelled photos, with its fingerprint.
+
+    Args:
+        classes: Label -> paths, of train and val together.
+        root: The data folder.
+        train: Paths of the training photos.
+        val: Paths of the validation photos.
+    """
     label_of = {
         path: label
         for label, (name, paths) in enumerate(classes.items())
         for path in paths
         if folder_class(path) != name
     }
+    # An empty label_of is left out, so that flat folders keep the fingerprints of earlier versions.
     content = [list(classes), train, val, *([label_of] if label_of else [])]
     fingerprint = hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
     return Split(fingerprint, str(root), list(classes), train, val, [], label_of)
 
 
 def check_split(split: Split, source: Path) -> None:
-    """Make sure that a split that was given, not drawn, can be trained on.
+    """Check that a split given by the user (not drawn here) can be trained on.
+
+    Args:
+        split: What a table or a splits.json says.
+        source: That file, to begin the message with.
 
     Raises:
-        DataError: Under two classes, a class without training photos, no validation photos, a
-            photo in both parts, or one in the folder of no class.
+        DataError: Fewer than two classes, a class without training photos, no validation photos,
+            a photo in both parts, or a photo whose folder is none of the classes.
     """
     trained = set(split.labels(split.train).tolist())
-    split.labels(split.val)
+    split.labels(split.val)  # raises where a photo has no class
     untrained = [name for label, name in enumerate(split.class_names) if label not in trained]
     both = sorted(set(split.train) & set(split.val))
     problems = {

@@ -1,10 +1,10 @@
-"""Augmentation and evaluation pipelines; the only file that imports albumentations."""
+"""Build the augmentation and evaluation pipelines; the only file that imports albumentations."""
 
 import os
 import random
 from collections.abc import Sequence
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the internet
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import goes online
 
 import albumentations as A
 import cv2
@@ -14,25 +14,25 @@ from torch import Tensor
 
 from models.model_file.preprocess import Preprocess
 
-cv2.setNumThreads(0)  # worker processes would fight over the cores
+cv2.setNumThreads(0)  # the workers of a DataLoader already fill the cores
 
-# albumentations' default is blocky; a small sensor averages.
+# albumentations' default picks nearest pixels, which looks blocky; a small sensor averages.
 SOFT = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
 
 
 class Resize(A.ImageOnlyTransform):
-    """The resize of the model file; albumentations rounds halves to even.
+    """Resize as the model file does; albumentations' own resize rounds halves to even.
 
     Shrinking averages areas (INTER_AREA), enlarging is bilinear.
     """
 
     def __init__(self, preprocess: Preprocess) -> None:
-        """Always applied."""
+        """Hold the sizes; the transform is always applied."""
         super().__init__(p=1.0)
         self.preprocess = preprocess
 
     def apply(self, img: np.ndarray, **_params: object) -> np.ndarray:
-        """(H, W, 3) uint8 -> (h, w, 3) uint8."""
+        """Resize one photo, (H, W, 3) uint8 -> (h, w, 3) uint8."""
         height, width = self.preprocess.resized(*img.shape[:2])
         shrinks = height * width < img.shape[0] * img.shape[1]
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -40,18 +40,18 @@ class Resize(A.ImageOnlyTransform):
 
 
 class PhotoTransform:
-    """A pipeline from a decoded photo to a network's input. Draws depend on the seed alone.
+    """Turn a decoded photo into a network's input. Random draws depend only on the seed.
 
     Args:
         steps: albumentations transforms that end in an (S, S, 3) uint8 image.
         preprocess: Its mean and std are applied last.
-        draws: Whether the steps draw anything.
+        draws: Whether the steps draw random numbers.
     """
 
     def __init__(
         self, steps: list[A.BasicTransform], preprocess: Preprocess, draws: bool = True
     ) -> None:
-        """Compose the steps; normalisation becomes one multiply and one add."""
+        """Compose the steps, and turn normalisation into one multiplication and one addition."""
         self.compose = A.Compose(steps)
         self.draws = draws
         mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
@@ -63,13 +63,13 @@ class PhotoTransform:
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            seed: What all draws depend on: (seed, epoch, photo). Not needed in evaluation.
+            seed: (seed, epoch, photo), which all draws depend on. Not needed in evaluation.
 
         Returns:
             (3, S, S) float32, normalised.
 
         Raises:
-            ValueError: If the image is not (H, W, 3) uint8, or a training draw has no seed.
+            ValueError: The image is not (H, W, 3) uint8, or a training draw has no seed.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(
@@ -79,20 +79,20 @@ class PhotoTransform:
         if self.draws:
             if seed is None:
                 raise ValueError("a training draw needs a seed: (seed, epoch, photo)")
-            # Compose(seed=...) would give every transform the same stream, and repeat it per
-            # worker and epoch (albumentations 2.0.8): all share one new generator instead.
+            # Compose(seed=...) gives every transform the same stream and repeats it per worker
+            # and epoch (albumentations 2.0.8). Here all share one new generator instead.
             generator = np.random.default_rng(seed)
             python_random = random.Random(int(generator.integers(2**63)))
             self.compose.set_random_state(generator, python_random)
         square = self.compose(image=np.ascontiguousarray(image))["image"]
-        # One pass into channels-first float32: six times as fast as through numpy.
+        # One pass into channels-first float32 is six times as fast as going through numpy.
         values = torch.from_numpy(square).permute(2, 0, 1)
         values = values.to(torch.float32, memory_format=torch.contiguous_format)
         return values.mul_(self.scale).add_(self.shift)
 
 
 class GrowingTransform:
-    """Training transforms whose crop depends on the epoch.
+    """Apply the training transform of the epoch: its crop grows in the course of training.
 
     Args:
         sides_px: Side of the crop, per epoch.
@@ -100,26 +100,31 @@ class GrowingTransform:
     """
 
     def __init__(self, sides_px: Sequence[int], transforms: dict[int, PhotoTransform]) -> None:
-        """Hold them."""
+        """Hold the transforms and when each is due."""
         self.sides_px, self.transforms = sides_px, transforms
 
     def __call__(self, image: np.ndarray, seed: tuple[int, ...]) -> Tensor:
-        """(H, W, 3) uint8 -> (3, S, S) float32, S as seed = (seed, epoch, photo) says."""
+        """Transform one photo, (H, W, 3) uint8 -> (3, S, S) float32.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            seed: (seed, epoch, photo); the epoch decides S.
+        """
         return self.transforms[self.sides_px[seed[1]]](image, seed)
 
 
 def build_train_transform(
     preprocess: Preprocess, strength: float = 1.0, flip: bool = True
 ) -> PhotoTransform:
-    """Random crop, flip, warp, colour, softness and dropout.
+    """Build the augmentation: random crop, flip, warp, colour, softness and dropout.
 
     Args:
         preprocess: crop_px is the side of the result; mean and std normalise it.
-        strength: 0 leaves crop and flip; 1 is the default; up to 2.
-        flip: Whether left and right may be exchanged.
+        strength: 0 only crops and flips; 1 is the default; up to 2.
+        flip: Whether to mirror half of the draws.
 
     Raises:
-        ValueError: If strength lies outside [0, 2].
+        ValueError: strength lies outside [0, 2].
     """
     if not 0 <= strength <= 2:
         raise ValueError(f"strength must lie in [0, 2], got {strength}")
@@ -143,7 +148,7 @@ def build_train_transform(
             ),
             A.ColorJitter(span, span, span, (-0.1 * change, 0.1 * change), p=0.7),
             A.ToGray(p=0.05 * strength),
-            # A webcam's picture is soft, and what a messenger passes on is recompressed.
+            # Webcams give soft pictures, and messengers recompress what they pass on.
             A.OneOf(
                 [
                     A.GaussianBlur(blur_limit=(3, 5)),
@@ -158,7 +163,7 @@ def build_train_transform(
 
 
 def build_eval_transform(preprocess: Preprocess) -> PhotoTransform:
-    """Resize and crop or pad, as the model file does; draws nothing."""
+    """Build the evaluation pipeline: resize, then crop or pad, as the model file does."""
     side = preprocess.crop_px
     steps: list[A.BasicTransform] = [Resize(preprocess)]
     if preprocess.mode == "pad":

@@ -1,1 +1,1 @@
-"""A training, from settings to checkpoints."""
+"""Run a training, from settings to checkpoints and model file."""

@@ -1,4 +1,4 @@
-"""Save and load checkpoints, whole or not at all."""
+"""Save and load checkpoints; an interruption while saving keeps the previous one."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from models.files import atomic
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values; an interruption leaves the previous file.
+    """Write tensors and plain values in one step, so that no half-written file is ever read.
 
     Args:
-        path: Target; its folder is made.
-        state: What torch.load(weights_only=True) can read back: tensors, numbers, text, lists.
+        path: The target; its folder is made.
+        state: What torch.load(weights_only=True) can read: tensors, numbers, text, lists, dicts.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as partial:
@@ -24,6 +24,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint to the CPU, without unpickling code.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: There is none.
     """
     return torch.load(path, map_location="cpu", weights_only=True)

@@ -1,19 +1,23 @@
-"""Where and how precisely a training computes."""
+"""Choose where and how precisely a training computes."""
 
 import logging
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration
 
-from train.config import TrainConfig
+from train.config import RunConfig
 
 
-def build_accelerator(config: TrainConfig) -> Accelerator:
-    """Device, precision and processes, from the settings and torchrun's environment.
+def build_accelerator(config: RunConfig) -> Accelerator:
+    """Choose device, precision and processes from the settings and torchrun's environment.
+
+    Args:
+        config: device and precision.
 
     Raises:
-        ValueError: A device that is not there.
+        ValueError: The device does not exist.
     """
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     cuda = torch.cuda.is_available()
@@ -34,5 +38,17 @@ def build_accelerator(config: TrainConfig) -> Accelerator:
     return Accelerator(
         cpu=cpu,
         mixed_precision="no" if precision == "fp32" else precision,
+        # --batch-size counts photos over all processes, so each gets a part of every batch.
         dataloader_config=DataLoaderConfiguration(split_batches=True),
     )
+
+
+def release_accelerator() -> None:
+    """Leave the group of processes and forget device and precision.
+
+    accelerate keeps both for the life of the process: a second run in it (a notebook, a test) could
+    not choose another precision.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    AcceleratorState._reset_state(reset_partial_state=True)

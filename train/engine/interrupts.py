@@ -1,20 +1,34 @@
-"""Ctrl-C and SIGTERM as a wish that the training grants at its next step."""
+"""Turn Ctrl-C and SIGTERM into a stop request that training honours after the current step."""
 
 import contextlib
 import signal
 from collections.abc import Iterator
 
 
+class TrainingError(RuntimeError):
+    """A training that cannot continue; the message names where it was and what to change."""
+
+
+class Interrupted(Exception):
+    """A stop on request, after the checkpoint was saved."""
+
+
 class StopRequest:
-    """Remembers SIGINT or SIGTERM, for the loop to stop at the next step; a second one forces."""
+    """Remember SIGINT or SIGTERM until the loop asks for it; a second signal stops at once.
+
+    Attributes:
+        signal: The signal that came, if any.
+        deferred: Whether the first signal waits for the end of a step. It is set only around the
+            loop: outside there is no checkpoint to save, and a signal stops at once.
+    """
 
     def __init__(self) -> None:
-        """Nothing asked for yet."""
+        """Start without a request."""
         self.signal: int | None = None
         self.deferred = False
 
     def __call__(self) -> bool:
-        """Whether a stop was asked for."""
+        """Tell whether a stop was asked for."""
         return self.signal is not None
 
     @contextlib.contextmanager

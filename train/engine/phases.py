@@ -1,4 +1,4 @@
-"""The stretches of a training, its schedule, and where in it one is."""
+"""The phases of a training, the schedule of the learning rate, and the progress in between."""
 
 import math
 from collections.abc import Callable
@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from timm.optim import Muon
-from torch import Tensor, nn
-from torchvision.transforms import v2
+from torch import nn
 
-from train.config import TrainConfig
+from train.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -18,23 +17,37 @@ class Phase:
     """A stretch of training with an optimizer and a schedule of its own.
 
     Attributes:
-        name: For the progress bar.
-        epochs: How many.
-        prepare: Freezes or unfreezes the model and returns its parameter groups (lr_scale each).
+        name: Shown in the progress bar and recorded with each epoch.
+        epochs: Its length.
+        prepare: Freezes or unfreezes the model and returns the optimizer of what learns. Its groups
+            have an lr_scale each, a factor on the learning rate.
+        warmup_steps: Steps per epoch -> steps over which the learning rate rises to its peak.
         mix: Whether mixup and CutMix apply.
-        average: Whether the weights are averaged (EMA), the average being what is validated.
+        average: Whether the weights are averaged (EMA), and the average is what is validated.
     """
 
     name: str
     epochs: int
-    prepare: Callable[[nn.Module], list[dict[str, Any]]]
+    prepare: Callable[[nn.Module], torch.optim.Optimizer]
+    warmup_steps: Callable[[int], int]
     mix: bool
     average: bool
 
 
 @dataclass
 class Progress:
-    """Where a training is: all that a checkpoint holds beside tensors."""
+    """How far a training is: all that a checkpoint holds beside tensors.
+
+    Attributes:
+        epoch: Completed epochs, over all phases.
+        batch: Completed batches of the current epoch.
+        loss_sum: Sum of their losses.
+        elapsed_seconds: Time spent on training steps.
+        best_epoch: The epoch of best.pt, counted from 0; -1 before the first validation.
+        best_top1: Its validation top-1, a fraction.
+        best_loss: Its validation loss, which decides between equal top-1.
+        history: One record per epoch, as in metrics.jsonl.
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -43,11 +56,18 @@ class Progress:
     best_epoch: int = -1
     best_top1: float = -1.0
     best_loss: float = math.inf
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def schedule_factor(step: int, steps: int, warmup_steps: int, schedule: str = "cosine") -> float:
-    """Learning rate as a fraction of its peak: linear warm-up, then a cosine or line to zero."""
+    """Return the learning rate as a fraction of its peak: linear warm-up, then a fall to zero.
+
+    Args:
+        step: The step, counted from 0 at the start of the phase.
+        steps: Steps of the phase.
+        warmup_steps: How many of them belong to the warm-up.
+        schedule: "cosine" or "linear", the shape of the fall.
+    """
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
     done = (step - warmup_steps) / max(1, steps - warmup_steps)
@@ -55,17 +75,17 @@ def schedule_factor(step: int, steps: int, warmup_steps: int, schedule: str = "c
 
 
 def build_optimizer(
-    config: TrainConfig, groups: list[dict[str, Any]], head: nn.Module
+    config: RunConfig, groups: list[dict[str, Any]], head: nn.Module
 ) -> torch.optim.Optimizer:
-    """AdamW, or Muon with AdamW for vectors and the head.
+    """Build AdamW, or Muon with AdamW for vectors and the head.
 
     Muon makes the update of each weight matrix orthogonal, so that all directions learn alike, at
     the root mean square of an AdamW update. A classifier's rows are no such directions.
 
     Args:
         config: optimizer and learning_rate.
-        groups: Of parameters: params, lr_scale, weight_decay.
-        head: The classifier.
+        groups: Groups of parameters: params, lr_scale, weight_decay.
+        head: The last layer.
     """
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate)
@@ -77,13 +97,3 @@ def build_optimizer(
             if params:
                 split.append({**group, "params": params, "use_fallback": is_head})
     return Muon(split, lr=config.learning_rate, nesterov=True, normalize_spatial=False)
-
-
-def build_mix(config: TrainConfig, class_count: int) -> Callable[[Tensor, Tensor], Any] | None:
-    """Mixup and CutMix in equal parts, of those whose parameter is above 0; None for neither."""
-    mixes: list[Any] = []
-    if config.mixup > 0:
-        mixes.append(v2.MixUp(alpha=config.mixup, num_classes=class_count))
-    if config.cutmix > 0:
-        mixes.append(v2.CutMix(alpha=config.cutmix, num_classes=class_count))
-    return v2.RandomChoice(mixes) if mixes and config.mix_probability > 0 else None

@@ -1,6 +1,5 @@
 """Figures of a run, as pictures."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +7,11 @@ from matplotlib.figure import Figure
 
 
 def plot_curves(history: list[dict[str, float]], path: Path) -> None:
-    """Loss and accuracy by epoch.
+    """Draw loss and accuracy by epoch.
 
     Args:
-        history: One record per epoch: epoch, train/loss, val/loss (nats), val/top1, val/top5.
+        history: One record per epoch: epoch, train/loss and val/loss in nats, val/top1 and val/top5
+            as fractions.
         path: The .png to write.
     """
     epochs = [record["epoch"] for record in history]
@@ -29,33 +29,12 @@ def plot_curves(history: list[dict[str, float]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def plot_confusion(confusion: np.ndarray, class_names: Sequence[str], path: Path) -> None:
-    """Share of each class's photos by best guess.
-
-    Args:
-        confusion: (K, K) counts, rows the truth, columns the guess.
-        class_names: K labels.
-        path: The .png to write.
-    """
-    count = len(class_names)
-    side = max(4.0, 2 + 0.2 * count)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
-    shares = confusion / np.maximum(1, confusion.sum(1, keepdims=True))
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(count), class_names, rotation=90, fontsize=7)
-    axes.set_yticks(range(count), class_names, fontsize=7)
-    axes.set(xlabel="best guess", ylabel="truth", title="Validation photos, share per row")
-    figure.colorbar(picture, shrink=0.6)
-    figure.savefig(path, dpi=110)
-
-
 def draw_rows(rows: dict[str, np.ndarray], title: str) -> Figure:
-    """Pictures below each other that belong together.
+    """Draw pictures that belong together below each other.
 
     Args:
-        rows: Label of the row -> (B, H, W, 3) float32 in [0, 1].
-        title: Above all.
+        rows: Label of the row -> (B, H, W, 3) float32 in [0, 1]; every row has the same B.
+        title: Shown above the rows.
     """
     count = len(next(iter(rows.values())))
     figure = Figure(figsize=(1.5 * count + 0.5, 1.5 * len(rows) + 0.4), layout="constrained")

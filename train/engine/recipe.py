@@ -1,13 +1,18 @@
-"""What a command trains: its network, its phases, and what the network wants to see."""
+"""What each command trains: its network, task and phases, and how its photos are prepared."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
+from accelerate import Accelerator
 from timm.optim import param_groups_weight_decay
 from torch import nn
+from torch.optim import Optimizer
 
 from models.model_file.preprocess import Preprocess
-from models.networks.autoencoder import load_encoder
+from models.networks.autoencoder import Autoencoder
+from models.networks.encoder_file import ENCODER_SETTINGS, load_encoder
 from models.networks.pretrained import (
     build_pretrained,
     check_image_sizes,
@@ -17,25 +22,33 @@ from models.networks.pretrained import (
     unfreeze,
 )
 from models.networks.scratch_cnn import ScratchCNN
-from train.config import ScratchConfig, TrainConfig, TransferConfig
-from train.engine.phases import Phase
+from train.config import AutoencoderConfig, RunConfig, ScratchConfig, TrainConfig, TransferConfig
+from train.engine.phases import Phase, build_optimizer
+from train.engine.tasks import Classification, Reconstruction, Task
 
 HALF = (0.5, 0.5, 0.5)
+PRETRAINING_WARMUP = 0.05  # part of the steps of train.autoencoder
 
 
-def build_network(config: TrainConfig, class_count: int) -> nn.Module:
-    """The network with its starting weights.
+def build_network(config: RunConfig, class_count: int) -> nn.Module:
+    """Build the network with its starting weights.
+
+    Args:
+        config: The network's settings.
+        class_count: Number of landmarks, K; an autoencoder ignores it.
 
     Raises:
-        BackboneError: Weights that cannot be had, or sizes that the backbone cannot see.
-        EncoderError: A pretrained encoder that cannot be read or is of another network.
-        ValueError: A network that is too large.
+        BackboneError: Weights are out of reach, or the backbone cannot take photos of these sizes.
+        EncoderError: A pretrained encoder cannot be read or is of another network.
+        ValueError: The network is too large.
     """
+    if isinstance(config, AutoencoderConfig):
+        return Autoencoder(**{name: getattr(config, name) for name in ENCODER_SETTINGS})
     if isinstance(config, ScratchConfig):
-        network = ScratchCNN(
-            class_count, config.width, config.depth, config.stem, config.norm, config.activation,
-            config.drop_path, config.drop_rate,
-        )  # fmt: skip
+        own = {
+            name: getattr(config, name) for name in (*ENCODER_SETTINGS, "drop_path", "drop_rate")
+        }
+        network = ScratchCNN(class_count, **own)
         if config.init_from is not None:
             load_encoder(config.init_from, network, config.to_dict())
         return network
@@ -47,8 +60,14 @@ def build_network(config: TrainConfig, class_count: int) -> nn.Module:
     return model
 
 
-def build_trained(config: TrainConfig, class_count: int, weights: dict[str, Any]) -> nn.Module:
-    """The network with the weights of a checkpoint, for export."""
+def build_trained(config: RunConfig, class_count: int, weights: dict[str, Any]) -> nn.Module:
+    """Build the network with the weights of a checkpoint, for export.
+
+    Args:
+        config: The run's settings; the weights it started from are not needed.
+        class_count: Number of landmarks, K.
+        weights: The state that the checkpoint holds of the model.
+    """
     if isinstance(config, TransferConfig):
         config = dataclasses.replace(config, pretrained=False)
     elif isinstance(config, ScratchConfig):
@@ -58,37 +77,56 @@ def build_trained(config: TrainConfig, class_count: int, weights: dict[str, Any]
     return model
 
 
-def build_preprocess(config: TrainConfig, model: nn.Module) -> Preprocess:
-    """What validation and the model file do to a photo."""
+def build_preprocess(config: RunConfig, model: nn.Module) -> Preprocess:
+    """Return what validation, and the model file, do to a photo."""
+    if isinstance(config, AutoencoderConfig):
+        return Preprocess(config.image_size, config.image_size)
     mean, std = normalisation(model) if isinstance(config, TransferConfig) else (HALF, HALF)
     return Preprocess(config.eval_side_px, config.eval_side_px, config.resize_mode, mean, std)
 
 
-def build_phases(config: TrainConfig) -> list[Phase]:
-    """The stretches of a training.
+def build_task(config: RunConfig, accelerator: Accelerator, class_count: int) -> Task:
+    """Return what is learned: landmarks, or without labels to restore photos."""
+    if isinstance(config, AutoencoderConfig):
+        return Reconstruction(config, accelerator)
+    return Classification(config, accelerator, class_count)
 
-    Pretrained: the head on a frozen backbone, then all with lower rates towards the input. From
-    random weights no layer knows anything that is worth keeping: all at once.
+
+def build_phases(config: RunConfig) -> list[Phase]:
+    """Return the phases of a training.
+
+    From random weights there is nothing to protect: all layers learn at once. Pretrained layers
+    wait until the new head has learned something, whose random gradients would spoil them.
     """
-    if not isinstance(config, TransferConfig):
-        return [Phase("all", config.epochs, lambda model: _equal_rates(model, config), True, True)]
-    head_epochs = min(config.head_epochs, config.epochs) if config.pretrained else 0
-    layer_decay = config.layer_decay if config.pretrained else 1.0
+    warmup_steps = functools.partial(_warmup_steps, config)
+    if isinstance(config, TransferConfig):
+        head_epochs = min(config.head_epochs, config.epochs) if config.pretrained else 0
+        layer_decay = config.layer_decay if config.pretrained else 1.0
 
-    def prepare_head(model: nn.Module) -> list[dict[str, Any]]:
-        freeze_backbone(model)
-        return layer_learning_rates(model, config.weight_decay, layer_decay)
+        def prepare_layers(freeze: Callable[[nn.Module], None], model: nn.Module) -> Optimizer:
+            freeze(model)
+            groups = layer_learning_rates(model, config.weight_decay, layer_decay)
+            return build_optimizer(config, groups, model.get_classifier())
 
-    def prepare_all(model: nn.Module) -> list[dict[str, Any]]:
-        unfreeze(model)
-        return layer_learning_rates(model, config.weight_decay, layer_decay)
+        prepare_head = functools.partial(prepare_layers, freeze_backbone)
+        prepare_all = functools.partial(prepare_layers, unfreeze)
+        rest = config.epochs - head_epochs
+        return [
+            Phase("head", head_epochs, prepare_head, warmup_steps, mix=False, average=False),
+            Phase("all", rest, prepare_all, warmup_steps, mix=True, average=True),
+        ]
+    has_labels = isinstance(config, TrainConfig)
 
-    return [
-        Phase("head", head_epochs, prepare_head, mix=False, average=False),
-        Phase("all", config.epochs - head_epochs, prepare_all, mix=True, average=True),
-    ]
+    def prepare(model: nn.Module) -> Optimizer:
+        last = model.get_classifier() if has_labels else model.decoder.last
+        groups = param_groups_weight_decay(model, config.weight_decay)
+        return build_optimizer(config, [{**group, "lr_scale": 1.0} for group in groups], last)
+
+    return [Phase("all", config.epochs, prepare, warmup_steps, mix=has_labels, average=has_labels)]
 
 
-def _equal_rates(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    groups = param_groups_weight_decay(model, config.weight_decay)
-    return [{**group, "lr_scale": 1.0} for group in groups]
+def _warmup_steps(config: RunConfig, steps_per_epoch: int) -> int:
+    if isinstance(config, TrainConfig):
+        return round(config.warmup_epochs * steps_per_epoch)
+    # Multiplied in this order: a run of an earlier version must round to the same step on resume.
+    return round(PRETRAINING_WARMUP * (config.epochs * steps_per_epoch))

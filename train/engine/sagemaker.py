@@ -1,6 +1,6 @@
-"""A training job of Amazon SageMaker: its variables, folders and processes.
+"""Run a training as a job of Amazon SageMaker: its variables, folders and processes.
 
-Outside of one, nothing here changes anything. The data come from SM_CHANNEL_TRAINING, see
+Outside of a job, nothing here has an effect. The photos come from SM_CHANNEL_TRAINING, see
 train.config. Names: github.com/aws/sagemaker-training-toolkit, ENVIRONMENT_VARIABLES.md.
 """
 
@@ -12,26 +12,27 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from models.files import atomic
 from train.config import TrainConfig
 from train.engine.training_run import run_training
 
-# Where it is there, S3 mirrors it while the job runs and fills it before a restart.
+# Where this folder exists, S3 mirrors it while the job runs and fills it before a restart.
 CHECKPOINTS = Path("/opt/ml/checkpoints")
-# The model comes last: where it is, the others are whole.
+# The model comes last: where it exists, the others are complete.
 HANDED_OVER = ("MODEL_CARD.md", "manifest.json", "model.pt")
 
 
 def train_job(config: TrainConfig) -> int:
-    """Train as run_training does, and keep what a job is to keep.
+    """Train as run_training does, and hand the finished model over to the job.
 
-    SM_NUM_GPUS is the number of processes: with 0 the CPU is used, and with several this process
-    becomes torchrun, unless it is one of torchrun's already. SM_MODEL_DIR gets the finished model.
+    SM_NUM_GPUS is the number of processes: 0 means the CPU; with several, this process becomes
+    torchrun, unless torchrun started it. SM_MODEL_DIR gets the finished model.
+
+    Args:
+        config: The settings.
 
     Returns:
-        Exit status, as of run_training.
+        The exit status of run_training, or 1 where a variable of the job is wrong.
     """
     try:
         if "LOCAL_RANK" not in os.environ and (processes := process_count()) > 1:
@@ -48,10 +49,10 @@ def train_job(config: TrainConfig) -> int:
 
 
 def process_count() -> int:
-    """SM_NUM_GPUS, else 1.
+    """Return SM_NUM_GPUS, else 1.
 
     Raises:
-        ValueError: It is not a number.
+        ValueError: SM_NUM_GPUS is not a number.
     """
     named = os.environ.get("SM_NUM_GPUS", "1")
     if not named.isdecimal():
@@ -60,10 +61,10 @@ def process_count() -> int:
 
 
 def place_job(config: TrainConfig) -> TrainConfig:
-    """The settings with the device and the run folder of this job, where flags leave them open.
+    """Return the settings with the job's device and run folder, where flags leave them open.
 
     The run folder goes where SageMaker keeps it: to /opt/ml/checkpoints, else SM_OUTPUT_DATA_DIR.
-    A run that is there already, of before a spot instance was taken away, goes on.
+    A run that is already there is resumed: it was cut when a spot instance was taken away.
     """
     if process_count() == 0 and config.device == "auto":
         config = dataclasses.replace(config, device="cpu")
@@ -81,17 +82,18 @@ def place_job(config: TrainConfig) -> TrainConfig:
 
 
 def launch(config: TrainConfig, processes: int, arguments: Sequence[str]) -> None:
-    """Become torchrun: signals and the exit status need nobody in between.
+    """Replace this process by torchrun, so that signals and the exit status pass directly.
 
     Args:
         config: The settings.
-        processes: How many to start.
+        processes: How many processes to start.
         arguments: What followed the command.
     """
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone",
-        "--nproc-per-node", str(processes), "-m", config.command, *arguments,
-    ]  # fmt: skip
+    import torch
+
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    count = ["--nproc-per-node", str(processes)]
+    command = [*torchrun, *count, "-m", config.command, *arguments]
     environment = dict(os.environ)
     if config.device == "cpu" or not torch.accelerator.is_available():
         print(f"{processes} processes on the CPU: torch sees no GPU, or --device says so")
@@ -101,7 +103,7 @@ def launch(config: TrainConfig, processes: int, arguments: Sequence[str]) -> Non
 
 
 def hand_over(run_dir: Path, model_dir: Path) -> None:
-    """Copy a finished model to where SageMaker takes it from; each file whole or not at all."""
+    """Copy a finished model to where SageMaker takes it from; no file is ever half-written."""
     model_dir.mkdir(parents=True, exist_ok=True)
     for name in HANDED_OVER:
         with atomic(model_dir / name) as partial:

@@ -1,1 +1,1 @@
-"""What a model is worth: figures, findings, reports."""
+"""Judge a model: score photos, compute figures, say and show what they mean."""

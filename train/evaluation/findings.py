@@ -1,4 +1,4 @@
-"""What a scored model is good and bad at: sentences made from the figures of metrics.json."""
+"""Say what a scored model is good and bad at, in sentences from the figures of metrics.json."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -11,22 +11,31 @@ STRENGTH, WEAKNESS, NOTE = "strength", "weakness", "note"
 
 
 class Finding(NamedTuple):
-    """A sentence, and whether it is a strength, a weakness or a note."""
+    """Hold a sentence, and whether it is a strength, a weakness or a note."""
 
     kind: str
     sentence: str
 
 
 def find(metrics: dict[str, Any]) -> dict[str, list[str]]:
-    """Sentences on a scoring, as metrics.json holds it.
+    """Make the sentences on a scoring.
+
+    Args:
+        metrics: What metrics.json holds.
 
     Returns:
         strength, weakness and note -> sentences.
     """
     rules: list[Callable[[dict[str, Any]], Iterator[Finding]]] = [
-        judge_classes, judge_mistakes, judge_guesses, judge_calibration, judge_rejection,
-        judge_robustness, judge_views, judge_sample,
-    ]  # fmt: skip
+        judge_classes,
+        judge_mistakes,
+        judge_guesses,
+        judge_calibration,
+        judge_rejection,
+        judge_robustness,
+        judge_views,
+        judge_sample,
+    ]
     found: dict[str, list[str]] = {STRENGTH: [], WEAKNESS: [], NOTE: []}
     for rule in rules:
         for kind, sentence in rule(metrics):
@@ -35,8 +44,9 @@ def find(metrics: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def judge_classes(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Which classes are recognised, and whether their differences are more than chance."""
+    """Say which classes are recognised, and whether their differences are more than chance."""
     rows = [row for row in metrics["classes"] if row["photos"]]
+    # The most photos first: a class of two photos is easily perfect.
     perfect = sorted((row for row in rows if row["recall"] == 1), key=lambda row: -row["photos"])
     if perfect:
         names = name_some([f"{row['class']} ({row['photos']})" for row in perfect])
@@ -56,7 +66,7 @@ def judge_classes(metrics: dict[str, Any]) -> Iterator[Finding]:
             taken = f"; most often taken for {worst['taken_for']} ({worst['taken_for_photos']})"
         yield Finding(WEAKNESS, f"Least recognised: {describe_recall(worst)}{taken}.")
     if len(rows) < 2:
-        return
+        return  # one class is the average
     low, high = differing_classes(rows, metrics["top1"])
     rule = f"binomial tests against {percent(metrics['top1'])}, 5 % shared by all classes"
     for kind, some, side in ((WEAKNESS, low, "below"), (STRENGTH, high, "above")):
@@ -73,7 +83,7 @@ def judge_classes(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def describe_recall(row: dict[str, Any]) -> str:
-    """How many photos of a class are recognised."""
+    """Say how many photos of a class are recognised."""
     return (
         f"{row['class']}, {row['right']} of {plural(row['photos'], 'photo')} "
         f"({percent(row['recall'], 0)}, {span(row['recall_interval_95'])})"
@@ -81,7 +91,7 @@ def describe_recall(row: dict[str, Any]) -> str:
 
 
 def differing_classes(rows: list[dict], average: float) -> tuple[list[dict], list[dict]]:
-    """Classes whose recall lies below and above the average by more than chance.
+    """Find the classes whose recall is below or above the average by more than chance.
 
     Two-sided binomial tests; 5 % is shared by all classes (Bonferroni), so that with many classes
     the unluckiest does not look special.
@@ -98,13 +108,13 @@ def differing_classes(rows: list[dict], average: float) -> tuple[list[dict], lis
 
 
 def judge_mistakes(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Which classes are confused, and how near the mistakes are."""
+    """Say which classes are confused, and how near the mistakes are."""
     mistakes, photos = metrics["mistakes"], metrics["photos"]
     if not mistakes:
         low, _ = wilson_interval(photos, photos)
         yield Finding(
             STRENGTH,
-            f"No mistake in {plural(photos, 'photo')}; that many leave room for an accuracy of "
+            f"No mistake in {plural(photos, 'photo')}, which leaves room for an accuracy of "
             f"{percent(low)} (Wilson's 95 % interval).",
         )
         return
@@ -112,6 +122,7 @@ def judge_mistakes(metrics: dict[str, Any]) -> Iterator[Finding]:
     (first, second), (there, back) = pairs[0]["classes"], pairs[0]["mistakes"]
     share = percent((there + back) / mistakes, 0)
     returned = f", the other way round in {back} of {pairs[0]['photos'][1]}" if back else ""
+    # One mistake among many is no pattern; a model's only mistake is worth naming.
     if there + back > 1 or mistakes == 1:
         yield Finding(
             WEAKNESS,
@@ -121,14 +132,14 @@ def judge_mistakes(metrics: dict[str, Any]) -> Iterator[Finding]:
     else:
         yield Finding(NOTE, f"No pair of classes is confused twice, in {mistakes} mistakes.")
     top = sum(sum(pair["mistakes"]) for pair in pairs[:SHOWN])
-    if mistakes >= 10 and len(pairs) > SHOWN:
+    if mistakes >= 10 and len(pairs) > SHOWN:  # fewer say nothing about a pattern
         where = "concentrate on few pairs" if top >= mistakes / 2 else "are spread over many pairs"
         yield Finding(
             NOTE,
             f"Mistakes {where}: the {SHOWN} most confused make up {percent(top / mistakes, 0)} "
             f"of {mistakes}.",
         )
-    if len(metrics["classes"]) > 5:
+    if len(metrics["classes"]) > 5:  # else the truth is among the five best of necessity
         near = metrics["mistakes_in_top5"]
         kind = STRENGTH if 2 * near >= mistakes else WEAKNESS
         yield Finding(
@@ -139,9 +150,9 @@ def judge_mistakes(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def judge_guesses(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Which answer deserves the least trust."""
+    """Say which answer deserves the least trust."""
     guessed = [row for row in metrics["classes"] if row["guesses"]]
-    # By what the interval allows: one wrong guess alone says little.
+    # By the upper end of the interval: a class guessed once, and wrongly, says little.
     least = min(guessed, key=lambda row: wilson_interval(row["right"], row["guesses"])[1])
     if least["precision"] < 1:
         yield Finding(
@@ -152,7 +163,7 @@ def judge_guesses(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def judge_calibration(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Whether the model is as sure as it may be."""
+    """Say whether the model is well calibrated."""
     low, high = metrics["intervals_95"]["overconfidence"]
     said = (
         f"it is {percent(metrics['mean_confidence'])} sure on average and right in "
@@ -160,15 +171,15 @@ def judge_calibration(metrics: dict[str, Any]) -> Iterator[Finding]:
         f"{span((low, high), 'points')}; ECE {percent(metrics['ece'])})"
     )
     if low > 0:
-        yield Finding(WEAKNESS, f"Too sure of itself: {said}.")
+        yield Finding(WEAKNESS, f"Overconfident: {said}.")
     elif high < 0:
-        yield Finding(WEAKNESS, f"Too modest: {said}.")
+        yield Finding(WEAKNESS, f"Underconfident: {said}.")
     else:
-        yield Finding(STRENGTH, f"As sure as it may be, as far as these photos tell: {said}.")
+        yield Finding(STRENGTH, f"Well calibrated, as far as these photos tell: {said}.")
 
 
 def judge_rejection(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Whether low confidence gives mistakes away."""
+    """Say whether low confidence gives mistakes away."""
     mistakes, photos = metrics["mistakes"], metrics["photos"]
     if not mistakes:
         return
@@ -181,9 +192,11 @@ def judge_rejection(metrics: dict[str, Any]) -> Iterator[Finding]:
         )
     else:
         yield Finding(STRENGTH, f"No mistake is made with a confidence of {limit} or more.")
+    # The entry of 10 %, which may round down to 9.1 % of few photos.
     row = next(row for row in metrics["rejection"] if row["rejected"] >= 0.09 or photos < 10)
     if photos < 10 or mistakes == photos:
         return
+    # Mistakes among the photos that are still answered, from the accuracy on these.
     left = round((1 - row["rejected"]) * photos)
     caught = 1 - (left - round(row["accuracy"] * left)) / mistakes
     kind = STRENGTH if caught >= 2 * row["rejected"] else WEAKNESS
@@ -197,11 +210,12 @@ def judge_rejection(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def judge_robustness(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Which bad photos the model bears."""
+    """Say which bad photos the model copes with."""
     if "robustness" not in metrics:
         return
     measured = metrics["robustness"]
     clean = measured["clean"]["top1"]
+    # Each corruption at its highest severity, which comes last.
     hardest = {name: list(rows.items())[-1] for name, rows in measured["corruptions"].items()}
     worst = min(hardest, key=lambda name: hardest[name][1]["top1"])
     severity, row = hardest[worst]
@@ -215,6 +229,7 @@ def judge_robustness(metrics: dict[str, Any]) -> Iterator[Finding]:
         )
     else:
         yield Finding(STRENGTH, "None of the corruptions lowers top-1 beyond chance.")
+    # "Hardly" only means something beside a corruption that does harm.
     hardly = [name for name, (_, each) in hardest.items() if clean - each["top1"] <= 0.02]
     if hardly and high < 0:
         yield Finding(
@@ -229,12 +244,13 @@ def judge_robustness(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def judge_views(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """Whether averaging views is worth its time."""
+    """Say whether averaging views is worth its time."""
     if "tta" not in metrics:
         return
     tta = metrics["tta"]
     low, high = tta["top1_gain_interval_95"]
     gain = tta["with"]["top1"] - tta["without"]["top1"]
+    # Only an interval on one side of zero is called a gain or a loss.
     verdict, size = "gains nothing beyond chance:", f"{100 * gain:+.1f}"
     if low > 0 or high < 0:
         verdict, size = "gains" if low > 0 else "loses", f"{abs(100 * gain):.1f}"
@@ -246,7 +262,7 @@ def judge_views(metrics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def judge_sample(metrics: dict[str, Any]) -> Iterator[Finding]:
-    """What the photos cannot tell."""
+    """Say what the photos cannot tell."""
     low, high = metrics["top1_interval_95"]
     if metrics["mistakes"]:
         yield Finding(
@@ -258,7 +274,7 @@ def judge_sample(metrics: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             NOTE,
             f"Stopped early: views of {plural(metrics['views_missing'], 'photo')} are missing; the "
-            "others are a fair sample, drawn by chance.",
+            "others are a fair sample, drawn at random.",
         )
     absent = [row["class"] for row in metrics["classes"] if not row["photos"]]
     if absent:

@@ -1,4 +1,4 @@
-"""What the reports share: one HTML page with its pictures inside; needs no network."""
+"""Build the HTML that reports share: one page with its pictures inside, which needs no network."""
 
 import base64
 import html
@@ -25,63 +25,68 @@ figure { margin: 0; width: 130px; font-size: 12px; overflow-wrap: anywhere; }
 
 
 def embed(data: bytes, kind: str, text: str = "") -> str:
-    """An <img> with a file inside; the text says what it shows."""
+    """Return an <img> with a file inside; the text says what it shows."""
     coded = base64.b64encode(data).decode()
     return f'<img alt="{html.escape(text)}" src="data:image/{kind};base64,{coded}">'
 
 
 def encode_image(image: Image.Image) -> str:
-    """An <img> with the JPEG inside."""
+    """Return an <img> with the image inside, as a JPEG."""
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, "JPEG", quality=82)
     return embed(buffer.getvalue(), "jpeg")
 
 
 def encode_figure(figure: Figure) -> str:
-    """An <img> with the PNG inside."""
+    """Return an <img> with the figure inside, as a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     return embed(buffer.getvalue(), "png")
 
 
 def show_image(image: np.ndarray, caption: str, kind: str = "") -> str:
-    """A thumbnail of (H, W, 3) uint8 with its caption; the kind is a CSS class."""
+    """Return a thumbnail of (H, W, 3) uint8 with its caption; the kind is a CSS class."""
     picture = Image.fromarray(image)
-    picture.thumbnail((130, 130))
+    picture.thumbnail((130, 130))  # a report of hundreds of photos stays at a few megabytes
     named = f' class="{kind}"' if kind else ""
     return f"<figure{named}>{encode_image(picture)}<br>{html.escape(caption)}</figure>"
 
 
 def show_photo(path: Path, caption: str, kind: str = "") -> str:
-    """A thumbnail of a photo with its caption."""
+    """Return a thumbnail of a photo with its caption.
+
+    Raises:
+        PhotoError: The photo cannot be read.
+    """
     return show_image(read_photo(path, 130), caption, kind)
 
 
 def show_figure(png: bytes, text: str, style: str = "figure") -> str:
-    """A figure on white, which scrolls where it is too wide; the text says what it shows."""
+    """Return a figure on white that scrolls where it is too wide; the text says what it shows."""
     return f'<div class="scroll {style}">{embed(png, "png", text)}</div>'
 
 
+# Labels and file names in these texts may come from a model file or photos of anybody.
 def bullets(lines: list[str]) -> str:
-    """A list."""
+    """Return a list of lines of text."""
     return f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table; all cells but a row's first stand to the right."""
+    """Return a table of text; cells are aligned right, but for the first of each row."""
     lines = [f"<tr><th>{'<th>'.join(html.escape(each) for each in head)}</tr></thead><tbody>"]
     lines += [f"<tr><td>{'<td>'.join(html.escape(each) for each in row)}</tr>" for row in rows]
     return f'<div class="scroll"><table class="right"><thead>{"".join(lines)}</table></div>'
 
 
 def write_page(path: Path, title: str, parts: Sequence[str], style: str = "") -> None:
-    """Write the page.
+    """Write a page.
 
     Args:
         path: The .html file.
-        title: Of the window.
-        parts: HTML of the body, in order.
-        style: CSS beside what all reports share.
+        title: The window's title, plain text.
+        parts: HTML of the body, in order; text in it is escaped already.
+        style: CSS after that of all reports.
     """
     head = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'

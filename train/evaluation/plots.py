@@ -1,4 +1,4 @@
-"""Figures of a scored test set, as pictures."""
+"""Draw the figures of scored photos."""
 
 from typing import Any
 
@@ -13,10 +13,15 @@ BLUE, RED, GREY = "#2f6db3", "#c8442f", "#8a8a8a"
 
 
 def draw_figures(predictions: Predictions, metrics: dict[str, Any]) -> dict[str, Figure]:
-    """All figures of a scoring by name: what the predictions and metrics.json hold."""
+    """Draw all figures of a scoring, by name.
+
+    Args:
+        predictions: What a model says of labelled photos.
+        metrics: What metrics.json holds of it.
+    """
     figures = {
         "classes": plot_classes(metrics["classes"], metrics["top1"]),
-        "confusion": plot_clustered(predictions),
+        "confusion": plot_confusion(predictions),
         "reliability": plot_reliability(metrics),
         "rejection": plot_rejection(predictions, metrics["aurc"]),
     }
@@ -26,7 +31,7 @@ def draw_figures(predictions: Predictions, metrics: dict[str, Any]) -> dict[str,
 
 
 def cluster(confusion: np.ndarray) -> list[int]:
-    """An order of classes in which those that are confused stand side by side.
+    """Order classes so that those which are confused stand side by side.
 
     Average linkage of the classes, the closer the more often one is taken for the other, with
     leaves in optimal order (Bar-Joseph et al. 2001).
@@ -35,13 +40,14 @@ def cluster(confusion: np.ndarray) -> list[int]:
         confusion: (K, K) counts, rows the truth, columns the guess.
 
     Returns:
-        K positions.
+        Positions of the K classes in that order.
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
     if len(confusion) < 3:
         return list(range(len(confusion)))
+    # Shares, so that a class with many photos is not near to everything; both directions count.
     shares = confusion / np.maximum(1, confusion.sum(1, keepdims=True))
     near = shares + shares.T
     np.fill_diagonal(near, 0)
@@ -52,57 +58,64 @@ def cluster(confusion: np.ndarray) -> list[int]:
 
 
 def plain(name: str) -> str:
-    """A class name without matplotlib's formulas."""
+    """Return a class name that matplotlib does not read as a formula."""
     return name.replace("$", r"\$")
 
 
-def plot_clustered(predictions: Predictions) -> Figure:
-    """The confusion matrix of all classes that have photos or were guessed, clustered.
+def plot_confusion(predictions: Predictions, title: str = "") -> Figure:
+    """Draw the confusion matrix of all classes that have photos or were guessed, clustered.
 
-    Colours are shares of a row; numbers are photos, of all mistakes and of the classes with some.
+    Colours are shares of a row. Numbers are photos; classes without a mistake have none.
+
+    Args:
+        predictions: What a model says of labelled photos.
+        title: Above the matrix.
     """
     confusion = predictions.confusion()
+    # A test of a few classes should not show a mostly empty matrix of all.
     seen = np.flatnonzero(confusion.sum(0) + confusion.sum(1))
     order = seen[cluster(confusion[np.ix_(seen, seen)])]
     counts = confusion[np.ix_(order, order)]
     names = [plain(predictions.class_names[label]) for label in order]
-    side = max(6.0, 2.6 + 0.225 * len(names))
+    side = max(6.0, 2.6 + 0.225 * len(names))  # room for two digits per cell
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     wrong = ~np.eye(len(names), dtype=bool)
-    for part, colours in ((~wrong, "Blues"), (wrong, "Reds")):
-        # Mistakes are rare: half a row of them is full colour.
-        axes.imshow(np.ma.masked_where(~part | (counts == 0), shares), colours, vmin=-0.1,
-                    vmax=1.3 if colours == "Blues" else 0.5)  # fmt: skip
+    # Mistakes are rare: half a row of them is full colour.
+    for part, colours, full in ((~wrong, "Blues", 1.3), (wrong, "Reds", 0.5)):
+        shown = np.ma.masked_where(~part | (counts == 0), shares)
+        axes.imshow(shown, colours, vmin=-0.1, vmax=full)
     for row, column in np.argwhere(counts):
         if row != column or shares[row, row] < 1:
             dark = shares[row, column] > (0.7 if row == column else 0.3)
-            axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=7,
-                      color="white" if dark else "black")  # fmt: skip
+            style = {"ha": "center", "va": "center", "fontsize": 7}
+            colour = "white" if dark else "black"
+            axes.text(column, row, counts[row, column], color=colour, **style)
     ticks = range(len(names))
     size = 7 if len(names) > 20 else 9
     axes.set_xticks(ticks, names, rotation=90, fontsize=size)
     axes.set_yticks(ticks, names, fontsize=size)
+    # Lines between the squares, not through them.
     axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#e4e4e4", linewidth=0.5)
     axes.tick_params(which="minor", length=0)
     axes.tick_params(top=len(names) > 20, labeltop=len(names) > 20)
-    axes.set(xlabel="best guess", ylabel="truth")
+    axes.set(xlabel="best guess", ylabel="truth", title=title)
     return figure
 
 
 def plot_classes(rows: list[dict[str, Any]], top1: float) -> Figure:
-    """Recall with its interval, precision and F1 of each class that has photos."""
+    """Draw recall with its interval, precision and F1 of each class that has photos."""
     rows = sorted((row for row in rows if row["photos"]), key=lambda row: (row["f1"], row["class"]))
     figure = Figure(figsize=(10, 1.2 + 0.21 * len(rows)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(rows))
     recall = np.array([100 * row["recall"] for row in rows])
     ends = 100 * np.array([row["recall_interval_95"] for row in rows])
-    axes.hlines(places, ends[:, 0], ends[:, 1], color="#b9cfe8", linewidth=5,
-                label="recall, 95 % interval")  # fmt: skip
+    style = {"color": "#b9cfe8", "linewidth": 5, "label": "recall, 95 % interval"}
+    axes.hlines(places, ends[:, 0], ends[:, 1], **style)
     axes.plot(recall, places, "o", color=BLUE, label="recall")
     precision = [100 * row["precision"] for row in rows]
     axes.plot(precision, places, "D", color=RED, markersize=5, fillstyle="none", label="precision")
@@ -118,10 +131,10 @@ def plot_classes(rows: list[dict[str, Any]], top1: float) -> Figure:
 
 
 def plot_reliability(metrics: dict[str, Any]) -> Figure:
-    """Accuracy against confidence and how many photos have it, before and after calibration.
+    """Draw accuracy against confidence and how many photos have it, before and after calibration.
 
     Args:
-        metrics: As summarise gives them; before calibration only where it is in them.
+        metrics: What summarise returns; without figures before calibration, one panel is drawn.
     """
     panels = {"": (metrics["reliability"], metrics["ece"])}
     if "reliability_uncalibrated" in metrics:
@@ -135,7 +148,7 @@ def plot_reliability(metrics: dict[str, Any]) -> Figure:
 
 
 def draw_reliability(upper: Axes, lower: Axes, rows: list[dict[str, float]], title: str) -> None:
-    """One reliability diagram, and the photos of each bin below it."""
+    """Draw one reliability diagram, and the photos of each bin below it."""
     left = [100 * row["from"] for row in rows]
     width = [100 * (row["to"] - row["from"]) for row in rows]
     style = {"align": "edge", "edgecolor": "white"}
@@ -152,12 +165,13 @@ def draw_reliability(upper: Axes, lower: Axes, rows: list[dict[str, float]], tit
 
 
 def plot_rejection(predictions: Predictions, aurc: float) -> Figure:
-    """Accuracy on what is answered, against the fraction that is not."""
+    """Draw accuracy on the photos that are answered, against the fraction that is not."""
     accuracies = selective_accuracy(predictions.probabilities, predictions.labels).numpy()[::-1]
     count = len(accuracies)
-    # What is right of 90 % hangs on a few photos.
+    # The curve's end hangs on a few photos: stop at 90 %.
     accuracies = accuracies[: max(1, round(0.9 * count))]
     rejected = np.arange(len(accuracies)) / count
+    # At best all mistakes are rejected before the first right answer.
     right = int(predictions.right().sum())
     best = np.minimum(1, right / (count * (1 - rejected)))
     figure = Figure(figsize=(5.4, 5), layout="constrained")
@@ -165,8 +179,9 @@ def plot_rejection(predictions: Predictions, aurc: float) -> Figure:
     axes.plot(100 * rejected, 100 * best, ":", color=GREY, label="best possible")
     axes.plot(100 * rejected, 100 * accuracies, color=BLUE, label="least confident first")
     axes.axhline(100 * accuracies[0], color=GREY, linewidth=0.8, label="by chance")
-    axes.set(xlabel="photos left unanswered (%)", ylabel="top-1 on the rest (%)", xlim=(0, 90),
-             title=f"Rejection; area under risk-coverage {100 * aurc:.2f} %")  # fmt: skip
+    title = f"Rejection; area under risk-coverage {100 * aurc:.2f} %"
+    axes.set(xlabel="photos left unanswered (%)", ylabel="top-1 on the rest (%)", title=title)
+    axes.set_xlim(0, 90)
     axes.set_ylim(top=101)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)
@@ -174,7 +189,7 @@ def plot_rejection(predictions: Predictions, aurc: float) -> Figure:
 
 
 def plot_robustness(measured: dict[str, Any]) -> Figure:
-    """Top-1 by severity, a line a corruption."""
+    """Draw top-1 by severity, one line per corruption."""
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     axes = figure.subplots()
     for (name, rows), mark in zip(measured["corruptions"].items(), "osD^vPX", strict=False):

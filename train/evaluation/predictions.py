@@ -1,4 +1,4 @@
-"""What a model says of labelled photos: table, confusion, classes, worst mistakes."""
+"""Hold what a model says of labelled photos: table, confusion, classes, worst mistakes."""
 
 import csv
 import dataclasses
@@ -18,15 +18,15 @@ from train.evaluation.metrics import classification_metrics, expected_calibratio
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities and truth of N photos.
+    """Hold probabilities and truth of N photos.
 
     Attributes:
         photos: N paths, as shown to people.
         labels: (N,) int64, the truth.
         probabilities: (N, K) float32.
         class_names: K labels.
-        logits: (N, K) float32 before calibration, where they were kept.
-        known_scores: (N,) float32 likewise.
+        logits: (N, K) float32 before calibration; None where they were not kept.
+        known_scores: (N,) float32; None where they were not kept.
     """
 
     photos: list[str]
@@ -37,7 +37,7 @@ class Predictions:
     known_scores: Tensor | None = None
 
     def uncalibrated(self) -> "Predictions":
-        """The same before calibration.
+        """Return the same predictions before calibration.
 
         Raises:
             ValueError: The logits were not kept.
@@ -47,28 +47,33 @@ class Predictions:
         return dataclasses.replace(self, probabilities=self.logits.softmax(1))
 
     def metrics(self) -> dict[str, float]:
-        """The loss in nats, top1, top5 and macro_f1."""
+        """Return loss in nats, top1, top5 and macro_f1."""
+        # A probability may underflow to 0: the loss stays finite.
         figures = classification_metrics(self.probabilities.clamp(min=1e-12).log(), self.labels)
         return {**figures, "macro_f1": macro_f1(self.probabilities, self.labels)}
 
     def figures(self) -> dict[str, float]:
-        """The metrics and ece; no metric itself, as train.promote would take more for better."""
+        """Return the metrics and ece.
+
+        ece is kept out of metrics, since train.promote may rank by any metric and takes higher as
+        better.
+        """
         ece = expected_calibration_error(self.probabilities, self.labels)
         return {**self.metrics(), "ece": ece}
 
     def right(self) -> Tensor:
-        """(N,) bool: whether the best guess is the truth."""
+        """Return (N,) bool: whether the best guess is the truth."""
         return self.probabilities.argmax(1) == self.labels
 
     def confusion(self) -> np.ndarray:
-        """(K, K) int64 counts: rows the truth, columns the best guess."""
+        """Return (K, K) int64 counts: rows the truth, columns the best guess."""
         from sklearn.metrics import confusion_matrix
 
         classes = range(len(self.class_names))
         return confusion_matrix(self.labels, self.probabilities.argmax(1), labels=list(classes))
 
     def per_class(self) -> list[dict[str, str | int | float]]:
-        """Photos, recall, precision and F1 of each class, the lowest recall first."""
+        """Return photos, recall, precision and F1 of each class, the lowest recall first."""
         confusion = self.confusion()
         truth, guessed, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
         rows = [
@@ -84,36 +89,41 @@ class Predictions:
         return sorted(rows, key=lambda row: (row["recall"], row["precision"]))
 
     def best(self, photo: int, k: int = 5) -> list[tuple[str, float]]:
-        """The k most likely labels of one photo, best first."""
+        """Return the k likeliest labels of one photo with their probabilities, best first."""
         values, indices = self.probabilities[photo].topk(min(k, len(self.class_names)))
         names = [self.class_names[index] for index in indices.tolist()]
         return list(zip(names, values.tolist(), strict=True))
 
     def worst_mistakes(self, count: int = 24) -> list[int]:
-        """Photos with a wrong best guess, the truth's lowest probability first."""
+        """Return photos with a wrong best guess, lowest probability of the truth first."""
         wrong = (~self.right()).nonzero().flatten()
         truth = self.probabilities[wrong, self.labels[wrong]]
         return wrong[truth.argsort()][:count].tolist()
 
     def confident_mistakes(self) -> list[int]:
-        """Photos with a wrong best guess, the most confident first."""
+        """Return photos with a wrong best guess, the most confident first."""
         wrong = (~self.right()).nonzero().flatten()
         confidences = self.probabilities[wrong].max(1).values
         return wrong[confidences.argsort(descending=True, stable=True)].tolist()
 
     def of_class(self, name: str, other: str) -> list[int]:
-        """Photos of one class: those taken for the other first, then the right ones, then the rest.
+        """Return photos of a class: those taken for the other, then the right ones, then the rest.
 
-        Among equals the most confident come first.
+        Within each of the three, the most confident come first.
         """
         label, mistaken = self.class_names.index(name), self.class_names.index(other)
         confidences, guesses = self.probabilities.max(1)
+        # A confidence is at most 1: half of it orders photos within their group only.
         ranks = 2 * (guesses == mistaken) + (guesses == label) + confidences / 2
         photos = (self.labels == label).nonzero().flatten()
         return photos[ranks[photos].argsort(descending=True, stable=True)].tolist()
 
     def show_mistakes(self, root: Path) -> Iterator[tuple[str, Image.Image, str, str]]:
-        """The worst mistakes for people: path, a small picture, the truth, the five best."""
+        """Yield the worst mistakes for people: path, small picture, truth, five best.
+
+        Args:
+            root: Folder of the photos.
+        """
         for photo in self.worst_mistakes():
             picture = Image.fromarray(read_photo(root / self.photos[photo], 192))
             picture.thumbnail((256, 256))
@@ -121,8 +131,12 @@ class Predictions:
             yield self.photos[photo], picture, self.class_names[self.labels[photo]], best
 
     def write_csv(self, path: Path) -> None:
-        """One line a photo: truth, its rank, the five best, whether right, the truth's share."""
+        """Write a line per photo: label, its rank, the five best, correct, label_probability.
+
+        known_score is the last column where it was kept.
+        """
         truth = self.probabilities.gather(1, self.labels[:, None])
+        # Ties do not push the truth back: a photo that is right has rank 1.
         ranks = ((self.probabilities > truth).sum(1) + 1).tolist()
         count = min(5, len(self.class_names))
         pairs = [f"{what}_{i}" for i in range(1, count + 1) for what in ("label", "probability")]
@@ -144,13 +158,13 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Results:
-    """What a finished training has beside its curves.
+    """Hold what a finished training has beside its curves.
 
     Attributes:
-        predictions: Of the validation photos, by the model file.
+        predictions: What the model file says of the validation photos.
         root: The data folder.
-        manifest: Of the model file.
-        sha256: Of the model file.
+        manifest: The model file's.
+        sha256: The model file's, hex.
     """
 
     predictions: Predictions
@@ -159,7 +173,7 @@ class Results:
     sha256: str
 
     def metadata(self) -> dict[str, Any]:
-        """What the model's artifact in W&B says of it; train.tracking.ranking compares this."""
+        """Return the model's metadata in W&B, which train.tracking.ranking compares."""
         return {
             **self.manifest["metrics"],
             "run": self.manifest["name"],

@@ -1,18 +1,28 @@
-"""A scored test set as one HTML page for people: figures, sentences, photos."""
+"""Write a scored test set as one HTML page for people: figures, sentences, photos."""
 
 import html
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
+from models.photos import read_photo
+from train.evaluation.corruptions import SIDE_PX, corrupt, shrink
 from train.evaluation.findings import NOTE, STRENGTH, WEAKNESS, find
-from train.evaluation.html import bullets, show_figure, show_photo, table, write_page
+from train.evaluation.html import bullets, show_figure, show_image, show_photo, table, write_page
 from train.evaluation.phrases import percent, plural
 from train.evaluation.predictions import Predictions
-from train.evaluation.variants import ViewScores
-from train.evaluation.views_report import robustness, tta
+from train.evaluation.variants import SEED, ViewScores
 
 PAIRS, SIDE_PHOTOS, MISTAKES = 8, 4, 32
+MAIN_FIGURES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "macro_f1": "macro F1",
+    "ece": "calibration error",
+}
 STYLE = """
 body { max-width: 1240px; }
 h2 { margin-top: 2.4rem; } h3 { margin: 1.4rem 0 .4rem; }
@@ -48,10 +58,10 @@ def write_evaluation(
     Args:
         path: The .html file.
         data: What the predictions' paths are relative to.
-        predictions: Of all photos.
+        predictions: What the model says of all photos.
         metrics: What metrics.json holds.
-        figures: Name -> PNG.
-        scores: Of the photos' views.
+        figures: Name -> PNG, as draw_figures names them.
+        scores: What the model says of variants of the photos, for samples of them.
     """
     name = f"{metrics['name']} on {data.resolve().name}"
     parts = [f"<h1>{html.escape(name)}</h1>", *overview(metrics), *sentences(metrics)]
@@ -59,9 +69,9 @@ def write_evaluation(
     parts += ["<details><summary>As a table, the lowest F1 first</summary>"]
     parts += [class_table(metrics["classes"]), "</details>", "<h2>Confusion</h2>"]
     parts.append(
-        "<p>A row a class: what its photos were taken for. Classes that are confused stand side by "
-        "side. Numbers are photos; the colour is the share of the row, blue right and red wrong. A "
-        "blue square without number: all right.</p>"
+        "<p>One row per class: what its photos were taken for. Classes that are confused stand "
+        "side by side. Numbers are photos; the colour is the share of the row, blue right and red "
+        "wrong. In a blue square without a number, all are right.</p>"
     )
     parts.append(show_figure(figures["confusion"], "Confusion matrix", "figure wide"))
     parts += pairs(data, predictions, metrics["confused_pairs"])
@@ -84,16 +94,15 @@ def write_evaluation(
 
 
 def overview(metrics: dict[str, Any]) -> Iterator[str]:
-    """The main figures with their intervals."""
+    """Show the main figures with their intervals."""
     yield (
         f"<p>{plural(metrics['photos'], 'photo')}, "
         f"{plural(len(metrics['recall_per_class']), 'class')}; model file "
-        f"<code>{metrics['model'][:12]}</code>. Intervals are 95 % ones, by resampling photos "
+        f"<code>{metrics['model'][:12]}</code>. Intervals hold with 95 %, by resampling photos "
         "(bootstrap), for a single class Wilson's.</p>"
     )
     yield '<div class="tiles">'
-    for key, name in (("top1", "top-1"), ("top5", "top-5"), ("macro_f1", "macro F1"),
-                      ("ece", "calibration error")):  # fmt: skip
+    for key, name in MAIN_FIGURES.items():
         low, high = metrics["intervals_95"][key]
         yield (
             f"<div>{name}<b>{percent(metrics[key])}</b>"
@@ -106,7 +115,7 @@ def overview(metrics: dict[str, Any]) -> Iterator[str]:
 
 
 def sentences(metrics: dict[str, Any]) -> Iterator[str]:
-    """Strengths, weaknesses, and what else to know."""
+    """Show strengths, weaknesses, and what else to know."""
     found = find(metrics)
     yield '<h2>Strengths and weaknesses</h2><div class="sides">'
     for kind, title, style in ((STRENGTH, "Strengths", "good"), (WEAKNESS, "Weaknesses", "bad")):
@@ -118,7 +127,7 @@ def sentences(metrics: dict[str, Any]) -> Iterator[str]:
 
 
 def class_table(rows: list[dict[str, Any]]) -> str:
-    """Figures of each class."""
+    """Show the figures of each class, the lowest F1 first."""
     return table(
         ["class", "photos", "recall", "95 % interval", "precision", "F1", "most often taken for"],
         [
@@ -138,7 +147,7 @@ def class_table(rows: list[dict[str, Any]]) -> str:
 
 
 def rejection_table(rows: list[dict[str, float]]) -> str:
-    """Accuracy by rejected fraction."""
+    """Show accuracy by rejected fraction."""
     return table(
         ["photos left unanswered", "confidence at least", "top-1 on the rest"],
         [
@@ -149,12 +158,12 @@ def rejection_table(rows: list[dict[str, float]]) -> str:
 
 
 def outside(known: dict[str, Any]) -> Iterator[str]:
-    """How well known landmarks are told from everything else."""
+    """Show how well known landmarks are told from everything else."""
     yield "<h2>Not a known landmark</h2>"
     yield (
-        f"<p>Against {plural(known['outside_photos'], 'photo')} of none of the landmarks, which "
-        "taught the score nothing. AUROC: how often a photo of a known landmark scores higher than "
-        "one of something else. All of them, the surest first: outside.csv.</p>"
+        f"<p>Against {plural(known['outside_photos'], 'photo')} of none of the landmarks, from "
+        "which the score learned nothing. AUROC: how often a photo of a known landmark scores "
+        "higher than one of something else. All of them, the surest first: outside.csv.</p>"
     )
     yield table(
         ["figure", "value"],
@@ -169,7 +178,7 @@ def outside(known: dict[str, Any]) -> Iterator[str]:
 
 
 def pairs(data: Path, predictions: Predictions, found: list[dict[str, Any]]) -> Iterator[str]:
-    """The most confused pairs of classes: their photos side by side."""
+    """Show the most confused pairs of classes: their photos side by side."""
     if not found:
         return
     yield "<h2>Most confused pairs</h2><p>Framed: wrong.</p>"
@@ -177,6 +186,7 @@ def pairs(data: Path, predictions: Predictions, found: list[dict[str, Any]]) -> 
         (first, second), (there, back) = pair["classes"], pair["mistakes"]
         title = f"{first} taken for {second}: {there}; the other way round: {back}"
         yield f'<h3>{html.escape(title)}</h3><div class="sides">'
+        # Both sides, each with its mistakes first: what do the confused photos share?
         for name, other in ((first, second), (second, first)):
             shown = [
                 show_photo(data / predictions.photos[photo], *caption_guess(predictions, photo))
@@ -189,20 +199,20 @@ def pairs(data: Path, predictions: Predictions, found: list[dict[str, Any]]) -> 
 
 
 def caption_guess(predictions: Predictions, photo: int) -> tuple[str, str]:
-    """The best guess on a photo with its confidence, and the style of its frame."""
+    """Return the best guess on a photo with its confidence, and the style of its frame."""
     [(name, confidence)] = predictions.best(photo, 1)
     right = bool(predictions.right()[photo])
     return f"{name} {percent(confidence, 0)}", "" if right else "wrong"
 
 
 def mistakes(data: Path, predictions: Predictions) -> Iterator[str]:
-    """The mistakes that the model was surest of."""
+    """Show the mistakes that the model was surest of."""
     wrong = predictions.confident_mistakes()
     if not wrong:
         return
     yield (
         f"<h2>Confident mistakes</h2><p>The {min(len(wrong), MISTAKES)} with the highest "
-        f"confidence, of {len(wrong)}. A wrong label of the photo looks the same.</p>"
+        f"confidence, of {len(wrong)}. A photo with a wrong label looks the same.</p>"
     )
     shown = []
     for photo in wrong[:MISTAKES]:
@@ -211,3 +221,89 @@ def mistakes(data: Path, predictions: Predictions) -> Iterator[str]:
         path = data / predictions.photos[photo]
         shown.append(show_photo(path, f"{guess}; truly {truth} ({path.name})"))
     yield f'<div class="row">{"".join(shown)}</div>'
+
+
+def robustness(
+    data: Path,
+    predictions: Predictions,
+    measured: dict[str, Any],
+    figures: dict[str, bytes],
+    scores: ViewScores | None,
+) -> Iterator[str]:
+    """Show top-1 under each corruption, and what they look like."""
+    yield (
+        f"<h2>Bad photos</h2><p>The same {plural(measured['photos'], 'photo')} made worse, in the "
+        "manner of ImageNet-C (Hendrycks and Dietterich 2019); severity 0 is the photo itself, "
+        f"{percent(measured['clean']['top1'])}.</p>"
+    )
+    yield show_figure(figures["robustness"], "Top-1 by severity")
+    rows = []
+    for name, severities in measured["corruptions"].items():
+        for severity, row in severities.items():
+            low, high = (100 * end for end in row["top1_change_interval_95"])
+            change = 100 * (row["top1"] - measured["clean"]["top1"])
+            cells = {
+                "corruption": name,
+                "severity": severity,
+                "strength": row["strength"],
+                "top-1": percent(row["top1"]),
+                "change, points": f"{change:+.1f}",
+                "95 % interval": f"{low:+.1f} to {high:+.1f}",
+                "top-5": percent(row["top5"]),
+                "calibration error": percent(row["ece"]),
+            }
+            rows.append(list(cells.values()))
+    yield f"<details><summary>As a table</summary>{table(list(cells), rows)}</details>"
+    if scores is not None:
+        yield samples(data, predictions, scores)
+
+
+def samples(data: Path, predictions: Predictions, scores: ViewScores) -> str:
+    """Show one photo under every corruption, with the model's answer."""
+    labels = predictions.labels[scores.photos]
+    right = (scores.clean.argmax(1) == labels).nonzero().flatten().tolist()
+    place = right[0] if right else 0  # photos were scored in random order: any will do
+    path = predictions.photos[scores.photos[place]]
+    image = shrink(read_photo(data / path, SIDE_PX))
+
+    def show(worse: np.ndarray, title: str, probabilities: Tensor) -> str:
+        confidence, guess = probabilities[place].max(0)
+        answer = f"{predictions.class_names[guess]} {percent(confidence.item(), 0)}"
+        return show_image(worse, f"{title}: {answer}", "" if guess == labels[place] else "wrong")
+
+    rows = {"": [show(image, "untouched", scores.clean)]}
+    for (name, severity), probabilities in scores.corrupted.items():
+        # The same seed and path as in score_views: what is shown is what was scored.
+        worse = corrupt(image, name, severity, path, SEED)
+        rows.setdefault(name, []).append(show(worse, f"{name} {severity}", probabilities))
+    truth = predictions.class_names[labels[place]]
+    lines = [f'<div class="row">{"".join(shown)}</div>' for shown in rows.values()]
+    return (
+        f"<h3>{html.escape(truth)}, made worse</h3><p>Framed: wrong.</p>"
+        f'<div class="sides">{"".join(lines)}</div>'
+    )
+
+
+def tta(measured: dict[str, Any]) -> Iterator[str]:
+    """Show what averaging views gains and costs."""
+    yield (
+        "<h2>Several views of a photo</h2><p>Probabilities averaged over "
+        f"{measured['views']} views: the photo, its corners and its middle, each also mirrored; "
+        f"{plural(measured['photos'], 'photo')}. The page and the model file do not do this.</p>"
+    )
+    one, averaged = measured["without"], measured["with"]
+    rows = [
+        [
+            name,
+            percent(one[key]),
+            percent(averaged[key]),
+            f"{100 * (averaged[key] - one[key]):+.1f} points",
+        ]
+        for key, name in MAIN_FIGURES.items()
+    ]
+    low, high = (100 * end for end in measured["top1_gain_interval_95"])
+    # Only top-1 has an interval: the others would need resampling of both models together.
+    rows[0][3] += f" (95 % interval {low:+.1f} to {high:+.1f})"
+    times = [f"{milliseconds:.0f} ms" for milliseconds in measured["milliseconds"]]
+    rows.append(["time per photo", *times, f"{measured['cost_factor']:.1f} times"])
+    yield table(["", "one view", f"{measured['views']} views", "difference"], rows)

@@ -1,4 +1,4 @@
-"""Everything that metrics.json says of one scoring of labelled photos."""
+"""Sum up one scoring of labelled photos: everything that metrics.json holds of it."""
 
 from typing import Any
 
@@ -15,14 +15,16 @@ from train.evaluation.metrics import (
 from train.evaluation.predictions import Predictions
 
 REJECTED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+"""Fractions of the photos that the report shows left unanswered."""
 CONFIDENT = 0.9
+"""From this confidence on, a mistake counts as a confident one."""
 
 
 def summarise(predictions: Predictions) -> dict[str, Any]:
-    """Figures with their intervals, classes, pairs, calibration and rejection, JSON-ready.
+    """Compute figures with intervals, classes, pairs, calibration and rejection, JSON-ready.
 
-    Intervals are 95 % ones: bootstrap over photos, and Wilson's for a single class. Fractions
-    everywhere; the loss in nats.
+    Intervals hold with 95 %: bootstrap over photos, and Wilson's for a single class. Everything
+    is a fraction, but the loss, in nats.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -37,10 +39,10 @@ def summarise(predictions: Predictions) -> dict[str, Any]:
         name: percentile_interval(values)
         for name, values in bootstrap_draws(probabilities, labels).items()
     }
-    accuracies = selective_accuracy(probabilities, labels)
+    accuracies = selective_accuracy(probabilities, labels)  # of the 1, 2, ... surest photos
     wrong = ~right
     figures = predictions.figures()
-    before = {}
+    before = {}  # a file without logits cannot be shown before its calibration
     if predictions.logits is not None:
         raw = predictions.uncalibrated()
         before = {
@@ -79,36 +81,38 @@ def summarise(predictions: Predictions) -> dict[str, Any]:
 
 
 def describe_classes(predictions: Predictions) -> list[dict[str, Any]]:
-    """Of each class: photos, guesses, hits, figures, and what it is most often taken for."""
+    """Return for each class: photos, guesses, hits, figures, and what it is most taken for."""
     confusion = predictions.confusion()
     mistakes = confusion * (1 - np.eye(len(confusion), dtype=np.int64))
     names = predictions.class_names
     rows = []
     for row in predictions.per_class():
         label = names.index(row["class"])
+        # The argmax of a row without mistakes is class 0: its count of 0 tells.
         hits, other = int(confusion[label, label]), int(mistakes[label].argmax())
         taken = int(mistakes[label, other])
-        rows.append({
+        described = {
             **row,
             "guesses": int(confusion[:, label].sum()),
             "right": hits,
             "recall_interval_95": wilson_interval(hits, row["photos"]) if row["photos"] else None,
             "taken_for": names[other] if taken else None,
             "taken_for_photos": taken,
-        })  # fmt: skip
+        }
+        rows.append(described)
     return rows
 
 
 def confused_pairs(predictions: Predictions, count: int = 20) -> list[dict[str, Any]]:
-    """The pairs of classes that are most often taken for each other, the most mistakes first.
+    """Find the pairs of classes that are most often confused, the most mistakes first.
 
     Args:
-        predictions: Of all photos.
-        count: Pairs at most.
+        predictions: What the model says of all photos.
+        count: How many pairs to return at most.
 
     Returns:
-        The two classes, their photos, and the mistakes: the first taken for the second, which is
-        the more frequent, and the second for the first.
+        The two classes, their photos, and the mistakes in both directions: the first taken for the
+        second, which is the more frequent, then the second for the first.
     """
     confusion, names = predictions.confusion(), predictions.class_names
     pairs = []
@@ -116,24 +120,26 @@ def confused_pairs(predictions: Predictions, count: int = 20) -> list[dict[str, 
         if confusion[a, b] < confusion[b, a]:
             a, b = b, a
         if confusion[a, b]:
-            pairs.append({
+            pair = {
                 "classes": [names[a], names[b]],
                 "photos": [int(confusion[a].sum()), int(confusion[b].sum())],
                 "mistakes": [int(confusion[a, b]), int(confusion[b, a])],
-            })  # fmt: skip
+            }
+            pairs.append(pair)
     return sorted(pairs, key=lambda pair: -sum(pair["mistakes"]))[:count]
 
 
 def reject(accuracies: np.ndarray, confidences: np.ndarray, share: float) -> dict[str, float]:
-    """What leaving the least certain photos unanswered gives.
+    """Compute what leaving the least certain photos unanswered gives.
 
     Args:
-        accuracies: (N,) of the 1, 2, ..., N most certain photos.
-        confidences: (N,) in the same order.
+        accuracies: (N,) accuracy on the 1, 2, ..., N most certain photos.
+        confidences: (N,) confidence of each photo, in that order.
         share: Fraction of photos to leave unanswered, below 1.
 
     Returns:
-        The fraction really left out, the accuracy on the rest, and the least confidence kept.
+        The fraction left out after rounding to photos, the accuracy on the rest, and the lowest
+        confidence among them.
     """
     kept = max(1, round(len(accuracies) * (1 - share)))
     return {

@@ -1,4 +1,4 @@
-"""The same photos seen otherwise: several views averaged, and the photos made worse."""
+"""Score variants of the same photos: several views averaged (TTA), and corrupted photos."""
 
 import time
 from collections.abc import Sequence
@@ -19,19 +19,21 @@ from train.evaluation.predictions import Predictions
 
 SEED = 0
 CROP = 7 / 8
+"""Side of a crop, as a fraction of the photo's side."""
 
 
 @dataclass(frozen=True)
 class ViewScores:
-    """What the model file says of n photos and of their views.
+    """Hold what the model file says of n photos and of their variants.
 
     Attributes:
-        photos: n positions in the test's predictions.
+        photos: n positions in the predictions of the test.
         plain: (n, K) probabilities of the photos themselves.
-        averaged: (n, K), the mean over a photo's views; None where not asked for.
-        plain_seconds: Time for reading and scoring, a photo.
-        averaged_seconds: Time for reading and scoring all views, a photo.
-        clean: (n, K), of the photos at the size at which they are corrupted; None likewise.
+        averaged: (n, K) mean over each photo's views; None where not asked for.
+        plain_seconds: Seconds per photo to read and score it.
+        averaged_seconds: Seconds per photo to read it and score all its views.
+        clean: (n, K) of the photos at the size at which they are corrupted; None where not asked
+            for.
         corrupted: (name, severity) -> (n, K).
     """
 
@@ -45,15 +47,15 @@ class ViewScores:
 
 
 def crop_views(image: np.ndarray) -> list[np.ndarray]:
-    """The photo, and its four corners and middle, at 7/8 of its sides; each also mirrored.
+    """Cut views of a photo: itself, and its corners and middle at 7/8 of its sides; mirrored, too.
 
-    The ten crops of Krizhevsky et al. (2012), beside the whole photo.
+    The ten crops of Krizhevsky et al. (2012), beside the complete photo.
 
     Args:
         image: (H, W, 3) uint8.
 
     Returns:
-        Two views of the whole photo, then ten crops of one size.
+        Two views of the complete photo, then ten crops of one size.
     """
     height, width = image.shape[:2]
     high, wide = (max(MIN_SIDE_PX, round(CROP * side)) for side in (height, width))
@@ -64,26 +66,26 @@ def crop_views(image: np.ndarray) -> list[np.ndarray]:
 
 
 def score_images(predictor: Predictor, images: Sequence[np.ndarray]) -> Tensor:
-    """(B, K) probabilities of photos of one size."""
+    """Return (B, K) probabilities of photos that have one size."""
     return predictor.probabilities(torch.tensor(np.stack(images)).permute(0, 3, 1, 2))
 
 
 def score_views(
     predictor: Predictor, data: Path, predictions: Predictions, tta: bool, severities: Sequence[int]
 ) -> ViewScores | None:
-    """Score views of every photo; Ctrl-C ends that early and keeps what was scored.
+    """Score variants of every photo; Ctrl-C ends that early and keeps what was scored.
 
-    Photos come in a drawn order, so that those of an early end are a fair sample.
+    Photos come in random order, so that those scored before an early end are a fair sample.
 
     Args:
         predictor: The model file.
         data: What the predictions' paths are relative to.
-        predictions: Of the readable photos.
-        tta: Whether to average several views of each photo.
-        severities: Of all corruptions; empty: none.
+        predictions: What the file says of the readable photos.
+        tta: Whether to average several views of each photo (test-time augmentation).
+        severities: At which all corruptions are scored; empty for none.
 
     Returns:
-        None where nothing was scored.
+        The scores, or None where nothing was scored.
 
     Raises:
         PhotoError: A photo has changed since it was scored.
@@ -94,13 +96,16 @@ def score_views(
     try:
         for position in tqdm(order, "views", unit="photo"):
             path = predictions.photos[position]
+            # Reading is timed apart, since both "one view" and "12 views" need it once.
             start = time.perf_counter()
+            # Decoded once for all variants, large enough for the corruptions, too.
             image = read_photo(data / path, max(predictor.side_px, SIDE_PX))
             read = time.perf_counter()
             plain = score_images(predictor, [image])[0]
             scored = time.perf_counter()
             averaged, corrupted = None, None
             if tta:
+                # Only photos of one size fit into one batch: the complete ones, then the crops.
                 views = crop_views(image)
                 halves = [score_images(predictor, part) for part in (views[:2], views[2:])]
                 averaged = torch.cat(halves).mean(0)
@@ -129,7 +134,7 @@ def score_views(
 
 
 def summarise_views(scores: ViewScores, predictions: Predictions) -> dict[str, Any]:
-    """What averaging views gains and costs, and what each corruption costs, JSON-ready."""
+    """Compute what averaging views gains and costs, and what corruptions cost, JSON-ready."""
     labels = predictions.labels[scores.photos]
     names = [predictions.photos[position] for position in scores.photos]
 

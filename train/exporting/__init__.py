@@ -1,1 +1,1 @@
-"""From a checkpoint to a model file."""
+"""Turn a checkpoint into a model file."""

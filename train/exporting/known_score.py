@@ -1,8 +1,12 @@
-"""Landmark or something else: the score that tells known landmarks from all other photos."""
+"""Fit the score that tells photos of known landmarks from all others.
+
+The field calls this open-set recognition or out-of-distribution detection: a classifier names one
+of its K classes whatever it is shown, so a second number has to say that a photo shows none of
+them. benchmarks/known_scores.py compares this score with the usual ones.
+"""
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,34 +15,36 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from models.model_file.classifier import KnownScore, find_shortfall, log_odds
-from models.photos import PHOTO_EXTENSIONS
 
 ACCEPTED = 0.95
-"""Part of the photos of known landmarks that the threshold lets through."""
+"""Fraction of the photos of known landmarks that the threshold accepts."""
 PROTOTYPES, PROTOTYPE_PHOTOS = 2, 100
-"""Per class; and from how many of its training photos, at most."""
+"""Prototypes per class, and how many of its training photos they come from at most."""
 MIN_SHARE = 0.2
-"""Of a class's photos that a prototype stands for: a few odd ones, such as drawings, get none, else
-screenshots pass for landmarks."""
+"""Fraction of a class's photos that a prototype must stand for. A few odd ones, such as drawings,
+get none, or screenshots would pass for landmarks."""
 MIN_PHOTOS = 20
+"""Photos of either kind that a taught score needs."""
 FOLDS = 5
-# With less restraint the direction learns how these outside photos look, and is worse on landmarks
-# that the network was never shown (benchmarks/known_scores.py).
+"""Of the cross-validation."""
+# Weights held back less learn what these outside photos look like, and do worse on landmarks that
+# the network was never shown (benchmarks/known_scores.py).
 STRENGTH, SCALAR_WEIGHT = 0.0005, 20.0
 FLOOR = 0.01
-"""Part of the photos of known landmarks that may lie below the floor of the cosine."""
+"""Fraction of the photos of known landmarks that may lie below the floor of the cosine."""
 
 
 @dataclass(frozen=True)
 class KnownFit:
-    """A fitted score and its threshold.
+    """Hold a fitted score and its threshold.
 
     Attributes:
         score: What the model file computes.
         threshold: Photos that score at least this count as known.
-        figures: Of photos that did not teach the score they were given (cross-validation), where
-            there are photos of other things: auroc and fpr95; and how many of each there were.
-        held_out: (N,) float64, those scores of the validation photos.
+        figures: auroc and fpr95 by cross-validation, and the number of photos of each kind; empty
+            where there were no photos of other things.
+        held_out: (N,) float64 scores of the validation photos, each from a fold that did not learn
+            from it.
     """
 
     score: KnownScore
@@ -47,34 +53,17 @@ class KnownFit:
     held_out: Tensor
 
 
-def find_outside(folder: Path, half: str) -> list[Path]:
-    """Photos of none of the landmarks: half A for learning, half B for measuring.
-
-    Args:
-        folder: Searched at any depth.
-        half: "A" is every other photo in the order of their paths, from the first; "B" the rest.
-
-    Raises:
-        ValueError: There is no such folder, or no photo in it.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"no folder of outside photos at {folder}")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_EXTENSIONS)
-    if not paths:
-        raise ValueError(f"no photos in {folder}; expected photos of none of the landmarks")
-    return paths["AB".index(half) :: 2]
-
-
 def detection_figures(known: Tensor, other: Tensor) -> dict[str, float]:
-    """How well scores tell photos of known landmarks from others.
+    """Measure how well scores tell photos of known landmarks from others.
 
     Args:
         known: (N,) float32, scores of photos of known landmarks.
-        other: (M,) float32, of photos of anything else.
+        other: (M,) float32, scores of photos of anything else.
 
     Returns:
         auroc, the probability that a known photo scores higher than another one (ties count
-        half); fpr95, the part of the others above the score that 95 % of the known ones reach.
+        half); fpr95, the fraction of the others that reach the score which 95 % of the known ones
+        reach.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -89,17 +78,17 @@ def detection_figures(known: Tensor, other: Tensor) -> dict[str, float]:
 def measure_known(
     known: Tensor, right: Tensor, other: Tensor, threshold: float | None
 ) -> dict[str, float]:
-    """What a known score and its threshold are worth on photos that taught neither.
+    """Measure a known score and its threshold on photos that neither was fitted on.
 
     Args:
         known: (N,) float32, scores of photos of known landmarks.
-        right: (N,) bool, whether the best guess on each is the truth.
+        right: (N,) bool, whether the best guess on each is right.
         other: (M,) float32, scores of photos of anything else.
-        threshold: Of the model file; none accepts all.
+        threshold: The model file's; None accepts all.
 
     Returns:
-        auroc and fpr95 as detection_figures; the parts of both kinds that are accepted, top-1 on
-        the accepted known photos and on the rejected ones; and the counts.
+        auroc and fpr95 as detection_figures; the fractions of both kinds that are accepted; top-1
+        on the accepted known photos and on the rejected ones; and the counts.
     """
     level = -float("inf") if threshold is None else threshold
     accepted = known >= level
@@ -115,7 +104,7 @@ def measure_known(
 
 
 def find_prototypes(features: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
-    """What the photos of each class look like to the network: the centres of two clusters.
+    """Find what the photos of each class look like to the network: two cluster centres a class.
 
     Args:
         features: (B, C) float32 of training photos, averaged over each photo.
@@ -123,7 +112,7 @@ def find_prototypes(features: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
         seed: Of the clustering.
 
     Returns:
-        (P, C) float32 of length 1 each, one or two a class.
+        (P, C) float32 of length 1 each, one or two per class.
     """
     from sklearn.cluster import KMeans
 
@@ -140,8 +129,8 @@ def find_prototypes(features: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
     return normalize(torch.cat(found).float(), dim=1)
 
 
-def describe(features: Tensor, probabilities: Tensor, prototypes: Tensor) -> Tensor:
-    """What a score is made of.
+def score_inputs(features: Tensor, probabilities: Tensor, prototypes: Tensor) -> Tensor:
+    """Compute the columns that a known score weighs.
 
     Args:
         features: (B, C) float32, averaged over each photo.
@@ -149,7 +138,8 @@ def describe(features: Tensor, probabilities: Tensor, prototypes: Tensor) -> Ten
         prototypes: (P, C) float32.
 
     Returns:
-        (B, C + 2) float32: direction of the features, log-odds, cosine to the nearest prototype.
+        (B, C + 2) float32: direction of the features, log-odds of the best guess, cosine to the
+        nearest prototype.
     """
     directions = normalize(features, dim=1)
     nearest = (directions @ prototypes.T).amax(1)
@@ -157,7 +147,7 @@ def describe(features: Tensor, probabilities: Tensor, prototypes: Tensor) -> Ten
 
 
 def apply_score(score: KnownScore, columns: Tensor) -> Tensor:
-    """(B, C + 2), what describe says of photos -> (B,), the score that a model file computes."""
+    """Turn (B, C + 2) score_inputs into the (B,) scores that a model file computes."""
     taught = 0.0 if score.weights is None else columns[:, :-2] @ score.weights
     scalars = score.certainty * columns[:, -2] + score.similarity * columns[:, -1]
     return taught + scalars + score.bias - find_shortfall(columns[:, -1], score.floor)
@@ -172,17 +162,16 @@ def fit_known(
 ) -> KnownFit:
     """Learn the score where there are photos of other things, and set its threshold.
 
-    A logistic regression (outlier exposure, Hendrycks et al. 2019), and a floor. The threshold, and
-    the figures, come from cross-validation, since photos score too well under a score that they
-    taught.
+    The score is a logistic regression on photos of both kinds (outlier exposure, Hendrycks et al.
+    2019), less what find_shortfall takes from photos that resemble no class at all.
 
     Args:
-        known: (B, C + 2) float32, what describe says of validation photos.
+        known: (B, C + 2) float32 score_inputs of validation photos.
         prototypes: (P, C) float32.
-        outside: (M, C + 2) float32 of photos of other things; none, or fewer than 20 of either
-            kind, leaves the cosine to the nearest prototype alone.
+        outside: (M, C + 2) float32 score_inputs of photos of other things. With none, or fewer than
+            20 of either kind, the score is the cosine to the nearest prototype.
         seed: Of the folds.
-        strength: How little the weights are held back (C of scikit-learn).
+        strength: Inverse regularisation of the weights (C of scikit-learn).
 
     Returns:
         The score, and the threshold that 95 % of the validation photos reach.
@@ -197,17 +186,23 @@ def fit_known(
     columns = torch.cat([known, outside]).double().numpy()
     truth = np.r_[np.ones(len(known)), np.zeros(len(outside))]
     mean, scale = columns.mean(0), columns.std(0).clip(min=1e-9)
+    # The penalty is the same for all columns, so a column that is scaled up is held back less: the
+    # two scalars hold for any photo, the hundreds of directions partly for these photos only.
     scale[-2:] /= SCALAR_WEIGHT
     columns = (columns - mean) / scale
+    # A photo scores too well under weights that it taught: the threshold would accept fewer new
+    # photos than 95 %. So threshold and figures come from folds that did not see the photo.
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     model = LogisticRegression(C=strength, max_iter=2000)
     scores = torch.from_numpy(
         cross_val_predict(model, columns, truth, cv=folds, method="decision_function")
     )
+    # Noise and text lie far from all photos, where a linear score may still be high.
     floor = torch.quantile(known[:, -1].double(), FLOOR).item()
     scores -= find_shortfall(torch.cat([known, outside])[:, -1].double(), floor)
     figures = detection_figures(scores[truth == 1], scores[truth == 0])
     model.fit(columns, truth)
+    # The model file sees raw columns: fold the standardisation into weights and bias.
     *weights, certainty, similarity = (model.coef_[0] / scale).tolist()
     bias = float(model.intercept_[0] - (model.coef_[0] / scale * mean).sum())
     score = KnownScore(certainty, similarity, prototypes, torch.tensor(weights), bias, floor)

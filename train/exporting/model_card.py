@@ -1,4 +1,4 @@
-"""The model card of a run: what it is, how it was made, where it is weak."""
+"""Write the model card of a run: what it is, how it was made, where it is weak."""
 
 from pathlib import Path
 from typing import Any
@@ -7,23 +7,26 @@ from models.files import write_text
 
 
 def describe_known(figures: dict[str, float]) -> str:
-    """What its known score is worth, from the manifest's known."""
-    passed = "Its threshold for known landmarks lets 95 % of the validation photos pass"
+    """Say how well the file knows what it does not know, from the manifest's known."""
+    passed = (
+        "Open-set recognition (is it a known landmark at all?): the threshold accepts 95 % of the "
+        "validation photos"
+    )
     if not figures:
         return f"{passed}; it was not told what other photos look like."
     return (
-        f"{passed}; it was taught by {figures['outside_photos']} photos of other things "
-        f"(cross-validated AUROC {figures['auroc']:.3f}, {figures['fpr95']:.1%} of them pass where "
-        "95 % of the landmarks do)."
+        f"{passed}; it learned from {figures['outside_photos']} photos of other things "
+        f"(cross-validated AUROC {figures['auroc']:.3f}; of them {figures['fpr95']:.1%} are "
+        "accepted where 95 % of the landmarks are)."
     )
 
 
 def write_card(manifest: dict[str, Any], per_class: list[dict[str, Any]], path: Path) -> None:
-    """Markdown for people, from what the model file itself records.
+    """Write Markdown for people, from what the model file itself records.
 
     Args:
-        manifest: Of the model file.
-        per_class: class, photos, recall, precision, the weakest first; on validation photos.
+        manifest: The model file's.
+        per_class: class, photos, recall, precision on validation photos, the weakest class first.
         path: The .md to write.
     """
     metrics, config = manifest["metrics"], manifest["config"]
@@ -31,7 +34,7 @@ def write_card(manifest: dict[str, Any], per_class: list[dict[str, Any]], path: 
         f"# {manifest['name']}",
         "",
         f"Tells {len(manifest['class_names'])} landmarks apart. One TorchScript file, model.pt, "
-        "with preprocessing and labels inside; it needs torch alone.",
+        "with preprocessing and labels inside; it needs only torch.",
         "",
         "| photos | top-1 | top-5 | loss (nats) | calibration error |",
         "|---|---|---|---|---|",
@@ -42,16 +45,16 @@ def write_card(manifest: dict[str, Any], per_class: list[dict[str, Any]], path: 
                 f"{metrics[f'{part}/{key}']:.4f}" for key in ("top1", "top5", "loss", "ece")
             )
             lines.append(f"| {name}, {metrics[f'{part}/photos']} | {figures} |")
+    # Every setting on one line, to be read and searched, not run: paths were left out.
     settings = " ".join(f"{key}={value}" for key, value in config.items() if key != "command")
     weak = ", ".join(
         f"{row['class']} ({row['recall']:.0%} of {row['photos']})"
         for row in per_class[:5]
         if row["recall"] < 1
     )
-    encoder = manifest["training"].get("encoder")
-    start = (
-        f"; it started from the encoder {encoder[:12]}, trained without labels" if encoder else ""
-    )
+    start = ""
+    if encoder := manifest["training"].get("encoder"):
+        start = f"; it started from the encoder {encoder[:12]}, trained without labels"
     lines += [
         "",
         f"Made by `python -m {config['command']}` in {manifest['training']['minutes']} minutes and "
@@ -65,8 +68,8 @@ def write_card(manifest: dict[str, Any], per_class: list[dict[str, Any]], path: 
         f"Temperature {manifest['temperature']:.3f}, fitted on the validation photos. "
         f"{describe_known(manifest['known'])}",
         "",
-        "Do not use it to find people, or where a wrong place does harm. Its licence follows that "
-        "of the photos and of the weights it started from.",
+        "Do not use it to find people, or where a wrong place does harm. Its licence follows from "
+        "those of the photos and of the weights it started from.",
         "",
     ]
     write_text(path, "\n".join(lines))

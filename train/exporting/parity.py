@@ -1,30 +1,32 @@
-"""The gate of an export: the file must score what the training scored."""
+"""Compare a model file with the network that was trained: the gate of an export."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from models.predictor import Predictor
+from train.evaluation.scoring import score_photos
 
+# Both pipelines resize the same photo, but from differently decoded pixels and in other numerics,
+# so a photo on the border between two classes may change sides; a broken export moves far more.
 MAX_TOP1_DIFFERENCE = 0.002
 MAX_FLIP_FRACTION = 0.005
 
 
-class ParityError(RuntimeError):
-    """The model file does not score what the training-side pipeline scores."""
+class ParityError(ValueError):
+    """A model file that scores photos differently from the network that was trained."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """Training-side pipeline against model file, on the same photos.
+    """Compare the training pipeline and the model file on the same photos.
 
     Attributes:
-        photos: How many.
-        eager_top1: Of the eager fp32 pipeline on the decoded cache, fraction.
-        file_top1: Of the file, fed from the original bytes through the demo's reader, fraction.
+        photos: Number of photos.
+        eager_top1: Accuracy of the eager fp32 network on the decoded cache, a fraction.
+        file_top1: Accuracy of the file, fed from the original bytes as the page feeds it.
         flips: Photos whose best label differs.
     """
 
@@ -34,7 +36,7 @@ class Parity:
     flips: int
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         return (
             f"validation top-1 {self.file_top1:.1%} on {self.photos} photos "
             f"(training pipeline {self.eager_top1:.1%}, {self.flips} best labels differ)"
@@ -53,18 +55,24 @@ class Parity:
 
 
 def measure_parity(
-    logits: Tensor, labels: Tensor, predictor: Predictor, photos: list[Path]
+    logits: Tensor, labels: Tensor, predictor: Predictor, root: Path, photos: Sequence[str]
 ) -> tuple[Parity, Tensor]:
-    """Feed the original files to the model file and compare with the eager logits.
+    """Score the original files with the model file and compare with the eager logits.
+
+    Args:
+        logits: (N, K) float32, what the training pipeline finds on the photos.
+        labels: (N,) int64, the truth.
+        predictor: The exported file.
+        root: Folder of the photos.
+        photos: N paths relative to root.
 
     Returns:
         The comparison, and the (N, K) probabilities of the file.
+
+    Raises:
+        PhotoError: A photo can no longer be read.
     """
-    rows = []
-    for photo in tqdm(photos, "model file", unit="photo", leave=False):
-        scores = predictor.classify(photo, k=len(predictor.class_names))
-        rows.append([scores[name] for name in predictor.class_names])
-    probabilities = torch.tensor(rows)
+    probabilities = score_photos(predictor, root, photos, "model file").probabilities
     eager, served = logits.argmax(1), probabilities.argmax(1)
     parity = Parity(
         photos=len(photos),

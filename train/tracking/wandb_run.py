@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.command_line import first_line
-from models.environment import project_name
+from models.environment import project_name, resolve_mode
 from models.files import code_commit
 from models.sources.wandb_artifacts import MODEL_NAME, call_within
-from train.config import TrainConfig, resolve_mode
+from train.config import RunConfig
 from train.data.split import Split, hash_photos
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Tracker:
         self.data_dir: str | None = None
 
     def start(
-        self, config: TrainConfig, run_dir: Path, split: Split, left_out: dict[str, str]
+        self, config: RunConfig, run_dir: Path, split: Split, left_out: dict[str, str]
     ) -> None:
         """Open or resume the W&B run of a training; offline where the server is unreachable.
 
@@ -89,7 +89,7 @@ class Tracker:
             # An offline part repeats all epochs before it: syncing only this part is enough.
             for line in (self.run_dir / "metrics.jsonl").read_text().splitlines():
                 self.run.log(json.loads(line))
-        seconds = None if self.config.upload_photos else ANSWER_SECONDS
+        seconds = None if _uploads_photos(self.config) else ANSWER_SECONDS
         call_within(seconds, _use_dataset, self.run, self.config, self.run_dir, self.split)
 
     def _folder(self) -> Path:
@@ -180,7 +180,7 @@ def _log_results(run: Any, run_dir: Path, results: "Results") -> None:
         logged.wait()  # a refusal shows nowhere else
 
 
-def _open_run(config: TrainConfig, mode: str, run_dir: Path, described: dict[str, Any]) -> Any:
+def _open_run(config: RunConfig, mode: str, run_dir: Path, described: dict[str, Any]) -> Any:
     import wandb
 
     id_file = run_dir / "wandb" / "id"
@@ -188,6 +188,8 @@ def _open_run(config: TrainConfig, mode: str, run_dir: Path, described: dict[str
         # An agent of a sweep names the run; else a random id, kept so that a resumed training
         # continues the same W&B run.
         id_file.write_text(os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8])
+    # train.autoencoder has none of these flags.
+    labels = {name: getattr(config, name, None) for name in ("tags", "group", "notes")}
     return wandb.init(
         entity=config.entity,
         project=config.project or project_name(),
@@ -197,9 +199,7 @@ def _open_run(config: TrainConfig, mode: str, run_dir: Path, described: dict[str
         dir=run_dir,
         mode=mode,
         config=described,
-        tags=config.tags,
-        group=config.group,
-        notes=config.notes,
+        **labels,
         job_type=config.command,
         settings=wandb.Settings(
             init_timeout=START_SECONDS,
@@ -211,7 +211,7 @@ def _open_run(config: TrainConfig, mode: str, run_dir: Path, described: dict[str
     )
 
 
-def _use_dataset(run: Any, config: TrainConfig, run_dir: Path, split: Split) -> None:
+def _use_dataset(run: Any, config: RunConfig, run_dir: Path, split: Split) -> None:
     """Record the photos as this run's input: their hashes, and with --upload-photos the photos."""
     import wandb
 
@@ -224,8 +224,12 @@ def _use_dataset(run: Any, config: TrainConfig, run_dir: Path, split: Split) -> 
     for file in ("splits.json", "duplicates.csv", "statistics.json", "report.html"):
         if (config.data / file).is_file():  # what train.prepare found
             artifact.add_file(str(config.data / file))
-    if config.upload_photos:
+    if _uploads_photos(config):
         for path in paths:
             artifact.add_file(str(root / path), name=path, policy="immutable")
     # What run.use_artifact does online, but without its unlimited wait; offline that refuses.
     run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+
+
+def _uploads_photos(config: RunConfig) -> bool:
+    return getattr(config, "upload_photos", False)  # no flag of train.autoencoder

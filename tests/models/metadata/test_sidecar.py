@@ -297,7 +297,7 @@ def test_places_where_no_sidecar_can_be(photo: Path, journal: Journal, tmp_path:
     sidecar_path(photo).mkdir()
     assert write_sidecar(photo, TAGS, journal).note == "Is a directory"
     missing = write_sidecar(tmp_path / "missing.jpg", TAGS, journal)
-    assert (missing.action, missing.note) == ("fail", "does not exist, or is no file")
+    assert (missing.action, missing.note) == ("fail", "does not exist, or is not a file")
     long = photo.rename(tmp_path / ("n" * 250 + ".jpg"))
     assert write_sidecar(long, TAGS, journal).note == "File name too long"
     for name in ("nul\0.jpg", "n" * 300):

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.metadata import safe_replace as swap
-from models.metadata.delta import describe_old, rebuild_old
+from models.metadata import safe_replace
 from models.metadata.safe_replace import (
     HOST,
     ChangeError,
@@ -21,7 +20,7 @@ from models.metadata.safe_replace import (
     partial_name,
     remove_left_behind,
 )
-from models.metadata.undo_journal import Journal, undo
+from models.metadata.undo_journal import Journal, describe_old, rebuild_old, undo
 
 ROOT = Path(__file__).parents[3]
 OLD, NEW = b"old " * 50, b"new " * 60
@@ -270,6 +269,6 @@ def test_leftovers_of_the_dead_only(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / dead).with_name(dead[:-1] + "1").mkdir()
     remove_left_behind(tmp_path)
     assert names(tmp_path) == sorted([alive, elsewhere, foreign])
-    monkeypatch.setattr(swap, "LEFT_BEHIND_SECONDS", -1)
+    monkeypatch.setattr(safe_replace, "LEFT_BEHIND_SECONDS", -1)
     remove_left_behind(tmp_path)
     assert names(tmp_path) == [foreign]

@@ -9,7 +9,8 @@ from torch import nn
 
 from models.model_file.evidence import Box, find_box, largest_part, seen_region, spread
 from models.model_file.preprocess import Preprocess, resize_images
-from models.predictor import Predictor, save_model
+from models.model_file.torchscript import save_model
+from models.predictor import Predictor
 
 WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 
@@ -25,9 +26,8 @@ def test_the_region_is_what_the_network_sees(mode: str, size: tuple[int, int]) -
     ramps[0, 0] = (torch.arange(width) + 1)[None, :]
     ramps[0, 1] = (torch.arange(height) + 1)[:, None]
     squares = resize_images(ramps, preprocess.resize_px, preprocess.crop_px, mode == "pad")[0]
-    for channel, start, extent, length in (
-        (0, region.left, region.width, width), (1, region.top, region.height, height),
-    ):  # fmt: skip
+    across, down = (region.left, region.width, width), (region.top, region.height, height)
+    for channel, (start, extent, length) in enumerate((across, down)):
         seen = squares[channel][16] if channel == 0 else squares[channel][:, 16]
         centres = (start + (np.arange(32) + 0.5) / 32 * extent) * length + 0.5
         inside = (centres > 2) & (centres < length - 1)
@@ -51,7 +51,7 @@ def test_spread_lays_the_map_where_it_belongs() -> None:
     assert beyond.min() == pytest.approx(1)
 
 
-def test_the_box_holds_the_largest_part_alone() -> None:
+def test_the_box_holds_only_the_largest_part() -> None:
     evidence = np.zeros((16, 16), np.float32)
     evidence[2:6, 8:14] = 1.0
     evidence[12, 1] = 1.0

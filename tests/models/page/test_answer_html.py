@@ -81,7 +81,7 @@ def test_evidence_is_clear_but_where_it_speaks() -> None:
     maps[0, 0, 0] = 2.0  # upper left of the square, so 1/4 to 3/8 of the width
     picture = ElementTree.fromstring(write_evidence(make_answer(evidence=maps), 100, 200))
     assert picture.get("viewBox") == "0 0 160 80"
-    assert "for Eiffel & Co, most of all from 2" in picture.get("aria-label")
+    assert "for Eiffel & Co, strongest from 2" in picture.get("aria-label")
     image, *frame = picture
     data = base64.b64decode(image.get("href").removeprefix("data:image/png;base64,"))
     alpha = np.asarray(Image.open(io.BytesIO(data)))[..., 3]
@@ -97,13 +97,16 @@ def test_evidence_is_clear_but_where_it_speaks() -> None:
 def test_no_evidence_has_no_frame() -> None:
     picture = ElementTree.fromstring(write_evidence(make_answer(), 100, 200))
     assert len(picture) == 1
-    assert picture.get("aria-label") == "What spoke for Eiffel & Co"
+    assert picture.get("aria-label") == "Evidence for Eiffel & Co"
 
 
 def test_table_escapes_what_anybody_wrote() -> None:
     row = dict.fromkeys(COLUMNS) | {
-        "photo": "<b>.jpg", "label_1": "<i>", "probability_1": 0.5, "known": False,
-    }  # fmt: skip
+        "photo": "<b>.jpg",
+        "label_1": "<i>",
+        "probability_1": 0.5,
+        "known": False,
+    }
     bad = dict.fromkeys(COLUMNS) | {"photo": "&.jpg", "error": "<u> is cut off"}
     table = write_answers([row, bad])
     assert "<td>&lt;b&gt;.jpg</td><td>not a known landmark (nearest: &lt;i&gt;)</td>" in table

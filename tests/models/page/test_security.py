@@ -7,31 +7,46 @@ import json
 import os
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gradio.route_utils
 import pytest
 
 import models.page.request_guard
-from models.page.request_guard import BUSY, LOCK_SECONDS, MAX_WRONG_IN_ALL, RequestGuard, delete_old
+from models.page.request_guard import (
+    BUSY,
+    LOCK_SECONDS,
+    MAX_OTHER_BYTES,
+    MAX_UPLOAD_BYTES,
+    MAX_WRONG_IN_ALL,
+    RequestGuard,
+    delete_old,
+)
 from tests.support.bad_photos import encode
 from tests.support.commands import ROOT, Page
 from tests.support.drawing import draw_landmark
+from tests.support.page_client import post, upload
 
 PHOTO = encode(draw_landmark(1, 0), "JPEG")
 # None may be read through the page, wherever in an address it stands.
-SECRETS = ("/etc/passwd", str(ROOT / "pyproject.toml"), str(ROOT / "models" / "page.py"))
+SECRETS = ("/etc/passwd", str(ROOT / "pyproject.toml"), str(ROOT / "models" / "page" / "app.py"))
 CLIMBS = ("../", "..%2f", "%2e%2e/", "%2e%2e%2f", "..%252f", "..\\", "....//", "%c0%ae%c0%ae/")
 DOORS = (
-    "/gradio_api/file=", "/gradio_api/file/", "/file=", "/static/", "/assets/", "/svelte/",
-    "/gradio_api/proxy=", "/gradio_api/custom_component/", "/gradio_api/stream/x/0/0/",
-    "/pwa_icon/", "/gradio_api/component_server/", "/",
-)  # fmt: skip
+    "/gradio_api/file=",
+    "/gradio_api/file/",
+    "/file=",
+    "/static/",
+    "/assets/",
+    "/svelte/",
+    "/gradio_api/proxy=",
+    "/gradio_api/custom_component/",
+    "/gradio_api/stream/x/0/0/",
+    "/pwa_icon/",
+    "/gradio_api/component_server/",
+    "/",
+)
 
 
 def get(page: Page, path: str) -> tuple[int, bytes]:
@@ -45,16 +60,6 @@ def get(page: Page, path: str) -> tuple[int, bytes]:
         return response.status, response.read()
     finally:
         connection.close()
-
-
-def post(page: Page, path: str, body: bytes, **headers: str) -> tuple[int, str]:
-    request = urllib.request.Request(page.url + path, body, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
 
 
 # --- passwords ----------------------------------------------------------------------------------
@@ -71,10 +76,8 @@ class Door:
     async def app(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
         self.asked += 1
         right = b"password=right" in (await receive())["body"]
-        await send({
-            "type": "http.response.start", "headers": [],
-            "status": self.status or (200 if right else 400),
-        })  # fmt: skip
+        status = self.status or (200 if right else 400)
+        await send({"type": "http.response.start", "headers": [], "status": status})
         await send({"type": "http.response.body", "body": b"of the application"})
 
     def knock(
@@ -88,9 +91,8 @@ class Door:
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
-        scope = {
-            "type": "http", "method": "POST", "path": path, "headers": [], "client": (address, 1)
-        }  # fmt: skip
+        scope = {"type": "http", "method": "POST", "headers": []}
+        scope |= {"path": path, "client": (address, 1)}
         asyncio.run(self.guard(scope, receive, send))
         assert [message["type"][14:] for message in sent] == ["start", "body"]
         self.headers = dict(sent[0]["headers"])
@@ -111,7 +113,7 @@ def test_five_wrong_passwords_close_the_door_for_a_minute(door: Door) -> None:
     assert door.knock("right")[0] == 200  # later
 
 
-def test_the_right_password_forgets_the_wrong_ones_of_its_address_alone(door: Door) -> None:
+def test_the_right_password_forgets_only_the_wrong_ones_of_its_address(door: Door) -> None:
     for _ in range(4):
         door.knock("wrong")
         door.knock("wrong", "192.0.2.2")
@@ -140,6 +142,8 @@ def test_a_full_queue_is_told_politely(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_passwords_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradio compares, not this project: that it does so through hmac is pinned here."""
+    import gradio.route_utils
+
     compared = []
     monkeypatch.setattr(
         gradio.route_utils.hmac, "compare_digest", lambda *pair: compared.append(pair) or False
@@ -148,23 +152,38 @@ def test_passwords_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch
     assert compared == [(b"guess", b"secret")]
 
 
-def test_nothing_is_served_without_the_password(toy_model: Path) -> None:
-    page = Page("--model", toy_model, "--port", 7980, LANDMARKS_AUTH="ann:secret")
-    try:
-        for path in ("/config", "/gradio_api/info", "/gradio_api/file=/etc/passwd"):
-            assert get(page, path)[0] == 401, path
-        for path in ("call/classify", "queue/join", "upload", "run/classify", "call/v2/classify"):
-            status, text = post(
-                page,
-                f"/gradio_api/{path}",
-                b'{"data": [null]}',
-                **{"Content-Type": "application/json"},
-            )
-            assert status == 401, (path, text)
-        assert b"secret" not in get(page, "/")[1]
-    finally:
-        output = page.stop()
+@pytest.fixture(scope="module")
+def locked(toy_model: Path) -> Iterator[Page]:
+    """A page that asks for a password with a colon in it."""
+    running = Page("--model", toy_model, "--port", 7980, LANDMARKS_AUTH="ann:secret:word")
+    yield running
+    output = running.stop()
+    assert running.process.returncode == 0
+    assert "secret" not in output
     assert "Traceback" not in output
+
+
+@pytest.mark.process
+def test_nothing_is_served_without_the_password(locked: Page) -> None:
+    for path in ("/config", "/gradio_api/info", "/gradio_api/file=/etc/passwd"):
+        assert get(locked, path)[0] == 401, path
+    for path in ("call/classify", "queue/join", "upload", "run/classify", "call/v2/classify"):
+        status, text = post(f"{locked.url}/gradio_api/{path}", b'{"data": [null]}')
+        assert status == 401, (path, text)
+    assert b"secret" not in get(locked, "/")[1]
+
+
+def login(page: Page, password: str) -> int:
+    body = urllib.parse.urlencode({"username": "ann", "password": password}).encode()
+    return post(f"{page.url}/login", body, "application/x-www-form-urlencoded")[0]
+
+
+@pytest.mark.process
+def test_password_is_asked_for_and_guessing_is_throttled(locked: Page) -> None:
+    assert get(locked, "/config")[0] == 401
+    assert login(locked, "secret:word") == 200
+    assert [login(locked, f"wrong{i}") for i in range(6)] == [400] * 5 + [429]
+    assert login(locked, "secret:word") == 429
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -183,11 +202,7 @@ def test_no_address_leads_to_a_file_outside(page: Page, toy_model: Path) -> None
 
 def test_other_peoples_uploads_cannot_be_found(page: Page) -> None:
     """An upload lies under a digest with a secret in it, in a folder of a random name."""
-    head = '--b\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
-    kind = {"Content-Type": "multipart/form-data; boundary=b"}
-    status, text = post(
-        page, "/gradio_api/upload", head.encode() + PHOTO + b"\r\n--b--\r\n", **kind
-    )
+    status, text = upload(page.url, PHOTO, "a.jpg")
     assert status == 200
     path = Path(json.loads(text)[0])
     assert len(path.parent.name) == 64
@@ -201,13 +216,63 @@ def test_other_peoples_uploads_cannot_be_found(page: Page) -> None:
 
 
 def test_doors_that_gradio_keeps_for_developers_are_shut(page: Page) -> None:
-    kind = {"Content-Type": "application/json"}
+    api = f"{page.url}/gradio_api"
     for path in ("vibe-edit/", "undo-vibe-edit/", "vibe-code", "vibe-starter-queries/"):
-        assert post(page, f"/gradio_api/{path}", b'{"prompt": "", "code": "x"}', **kind)[0] >= 400
-    for path in ("/monitoring", "/monitoring/summary", "/gradio_api/profiling/traces",
-                 "/gradio_api/runs", "/docs"):  # fmt: skip
+        assert post(f"{api}/{path}", b'{"prompt": "", "code": "x"}')[0] >= 400
+    monitoring = ("/monitoring", "/monitoring/summary", "/gradio_api/profiling/traces")
+    for path in (*monitoring, "/gradio_api/runs", "/docs"):
         assert get(page, path)[0] in (400, 401, 403, 404), path
-    assert not post(page, "/gradio_api/run/classify", b'{"data": [null]}', **kind)[0] < 400
+    assert post(f"{api}/run/classify", b'{"data": [null]}')[0] >= 400
+
+
+# --- sizes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [("/gradio_api/call/classify", MAX_OTHER_BYTES), ("/gradio_api/upload", MAX_UPLOAD_BYTES)],
+)
+def test_a_body_over_the_limit_is_read_no_further(tmp_path: Path, path: str, limit: int) -> None:
+    """Whatever length it says it has; and of JSON the application sees nothing at all."""
+    chunk = b"A" * 2**20
+    given, seen, sent = 0, [], []
+
+    async def app(scope: dict[str, Any], receive: Callable, send: Callable) -> None:
+        while (message := await receive())["type"] == "http.request":
+            seen.append(len(message["body"]))
+        seen.append(message["type"])
+
+    async def receive() -> dict[str, Any]:
+        nonlocal given
+        given += len(chunk)
+        return {"type": "http.request", "body": chunk, "more_body": True}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"content-length", b"9")]}
+    asyncio.run(RequestGuard(app, tmp_path)(scope, receive, send))
+    assert limit < given <= limit + len(chunk)
+    if path.endswith("/upload"):
+        assert sum(seen[:-1]) <= limit
+        assert seen[-1] == "http.disconnect"
+    else:
+        assert seen == []
+        assert sent[0]["status"] == 413
+        assert b"too large" in sent[1]["body"]
+
+
+def test_an_upload_that_says_it_is_too_large_is_not_read(tmp_path: Path) -> None:
+    sent = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    length = b"%d" % (MAX_UPLOAD_BYTES + 1)
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-length", length)]}
+    guard = RequestGuard(None, tmp_path)  # no application to ask
+    asyncio.run(guard(scope | {"path": "/gradio_api/upload"}, None, send))
+    assert sent[0]["status"] == 413
 
 
 # --- uploads ------------------------------------------------------------------------------------

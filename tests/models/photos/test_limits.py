@@ -98,7 +98,7 @@ def test_a_callers_image_is_reduced_and_stays_as_it_was() -> None:
 def test_long_photos_stay_small() -> None:
     assert read_photo(encode(Image.new("L", (80_000, 90)), "PNG"), SIDE_PX).shape[0] == 90
     assert read_photo(encode(Image.new("L", (95_000, 100)), "PNG"), SIDE_PX).shape[0] == SIDE_PX
-    with pytest.raises(PhotoError, match="too long for its width; cut out the landmark"):
+    with pytest.raises(PhotoError, match="too elongated; crop it to the landmark"):
         read_photo(encode(Image.new("L", (200_000, 64)), "PNG"), SIDE_PX)
 
 
@@ -159,8 +159,10 @@ def test_limits_by_format(format: str | None, bands: int, megapixels: int) -> No
 
 def test_a_format_that_needs_more_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.photos.limits.MAX_DECODE_BYTES", 40_000)
-    for format, hint in (("WEBP", "save it as JPEG or make it smaller"), ("JPEG", "; make it")):
-        with pytest.raises(PhotoError, match=rf"has 0\.\d megapixels, and a {format} .*{hint}"):
+    for format, hint in (("WEBP", "save it as JPEG or make it smaller"), ("JPEG", ": make it")):
+        with pytest.raises(
+            PhotoError, match=rf"has 0\.\d megapixels; the limit for a {format} .*{hint}"
+        ):
             read_photo(encode(draw((300, 200)), format))
 
 
@@ -200,7 +202,7 @@ def test_threads_give_the_memory_of_photos_back() -> None:
 
 
 def test_one_large_photo_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.photos.reader.LARGE_PIXELS", 1000)
+    monkeypatch.setattr("models.photos.decoding.LARGE_PIXELS", 1000)
     running, most = 0, 0
 
     def slow(image: Image.Image, *_: object) -> np.ndarray:
@@ -211,7 +213,7 @@ def test_one_large_photo_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         running -= 1
         return np.asarray(image)
 
-    monkeypatch.setattr("models.photos.reader._upright_pixels", slow)
+    monkeypatch.setattr("models.photos.decoding._upright_pixels", slow)
     threads = [threading.Thread(target=read_photo, args=(JPEG,)) for _ in range(4)]
     for thread in threads:
         thread.start()

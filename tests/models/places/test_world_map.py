@@ -79,5 +79,5 @@ def test_the_pins_stand_at_the_point(point: tuple[float, float]) -> None:
 
 @pytest.mark.parametrize("point", [(91, 0), (0, 181), (math.nan, 0), (0, math.inf)])
 def test_no_map_of_what_is_not_on_earth(point: tuple[float, float]) -> None:
-    with pytest.raises(ValueError, match="no point on earth; check the coordinates"):
+    with pytest.raises(ValueError, match="not a point on earth; check the coordinates"):
         draw_map(*point)

@@ -17,7 +17,8 @@ from torch import nn
 from models.files import file_digest
 from models.model_file.model_path import BUNDLED, ModelFileError, find_model
 from models.model_file.preprocess import Preprocess
-from models.predictor import Predictor, rewrite_manifest, save_model
+from models.model_file.torchscript import rewrite_manifest, save_model
+from models.predictor import Predictor
 from models.sources import wandb_artifacts
 from models.sources.served_model import ModelSource
 from tests.support.commands import Client, Page

@@ -15,7 +15,7 @@ from models.tag import TagConfig, main
 from models.tagging import ray_tagging as cluster
 from models.tagging.photo_list import find_photos
 from models.tagging.ray_tagging import TRIES, TagBatch, tag_on_ray
-from models.tagging.resumable_table import WorkFile
+from models.tagging.resumable_table import ResumableTable
 from models.tagging.table import parquet_schema, read_table, write_table
 from models.tagging.tagger import Tagger
 from tests.support.commands import ROOT, STARTED
@@ -109,7 +109,7 @@ def test_rows_of_a_run_that_was_cut_are_kept(
 
     monkeypatch.setattr(cluster, "_map", map_nothing)
     monkeypatch.setattr(cluster, "connected", lambda *_: pytest.MonkeyPatch.context())
-    with WorkFile(tmp_path / "tags.csv", tagger.predictor.digest) as work:
+    with ResumableTable(tmp_path / "tags.csv", tagger.predictor.digest) as work:
         rows = tmp_path / "tags.csv.partial-ray" / "rows"
         rows.mkdir(parents=True)
         write_table(rows / "whole.parquet", [tagger.tag(path) for path in found[:10]])

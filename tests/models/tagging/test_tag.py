@@ -16,12 +16,13 @@ import psutil
 import pyarrow.parquet
 import pytest
 
+from models.model_file.torchscript import rewrite_manifest
 from models.photos.position import read_position
-from models.predictor import Predictor, rewrite_manifest
+from models.predictor import Predictor
 from models.tag import TagConfig, main
 from models.tagging import workers
 from models.tagging.photo_list import find_photos
-from models.tagging.resumable_table import WorkFile
+from models.tagging.resumable_table import ResumableTable
 from models.tagging.table import COLUMNS, FORMATS, Row, read_table
 from models.tagging.tagger import Tagger
 from models.tagging.workers import tag_photos
@@ -272,7 +273,7 @@ def test_stopped_and_killed_runs_go_on(model: Path, tmp_path: Path) -> None:
         _, alive = psutil.wait_procs(children, timeout=10)
         assert alive == []
         assert not out.exists()
-        with WorkFile(out, digest) as work:
+        with ResumableTable(out, digest) as work:
             assert before < work.counts().photos < 900
             before = work.counts().photos
     assert run(model, out, photos) == 0
@@ -297,7 +298,7 @@ def test_a_terminated_run_goes_on(
     assert signal.getsignal(signal.SIGTERM) == before
     assert capsys.readouterr().err.endswith("stopped; the same line again goes on\n")
     assert os.listdir(tmp_path) == ["tags.csv.partial"]
-    with WorkFile(out, Predictor.load(model).digest) as work:
+    with ResumableTable(out, Predictor.load(model).digest) as work:
         assert work.counts().photos == 5
     assert run(model, out, photos) == 0
     assert len(list(read_table(out))) == 8
@@ -336,7 +337,7 @@ def test_tables_of_others_stay(
     table = out.read_bytes()
     assert run(toy_model, out, photos) == 2
     assert "of another model, toy " in capsys.readouterr().err
-    with WorkFile(out, Predictor.load(model).digest):
+    with ResumableTable(out, Predictor.load(model).digest):
         assert run(model, out, photos) == 2
         assert "another run" in capsys.readouterr().err
     (tmp_path / "tags.csv.partial").unlink()
@@ -383,7 +384,7 @@ def steady(model: Path, folder: Path, out: Path, count: int) -> None:
     """Memory of this process and its workers at a third and at the end of many photos."""
     tagger, used = Tagger(Predictor.load(model)), []
     me = psutil.Process()
-    with WorkFile(out, tagger.predictor.digest) as work:
+    with ResumableTable(out, tagger.predictor.digest) as work:
         new = filter(work.claim, find_photos([str(folder)]))
         for number, (path, row) in enumerate(tag_photos(new, tagger, 2), 1):
             work.add([(path, row)])

@@ -256,17 +256,24 @@ def draw_hashes(count: int, near: int, seed: int) -> list[PhotoHashes]:
         changed = values[near + photo, 0] ^ np.bitwise_or.reduce(np.uint64(1) << flips, initial=0)
         column = photo % 3
         values[photo, column] = changed
-        if photo % 10:  # else the hashes alone are alike
+        if photo % 10:  # else only the hashes are alike
             other = grey[near + photo]
             grey[photo] = other[:, ::-1] if column == 1 else other
     rows = [value.tobytes().hex() for value in values]
     return [
         PhotoHashes(
-            f"{photo}.jpg", f"{photo}", f"{photo}", 341, 256, row[:16], row[16:32], row[32:],
+            f"{photo}.jpg",
+            f"{photo}",
+            f"{photo}",
+            341,
+            256,
+            row[:16],
+            row[16:32],
+            row[32:],
             grey[photo].tobytes().hex(),
         )
         for photo, row in enumerate(rows)
-    ]  # fmt: skip
+    ]
 
 
 def test_pairs_equal_those_of_all_comparisons() -> None:

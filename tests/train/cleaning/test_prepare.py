@@ -14,12 +14,14 @@ import wandb
 from PIL import Image
 
 import train.cleaning.scan
-from tests.support.runs import read_records, tiny
+from tests.support.runs import read_records
 from train.cleaning.duplicate_policy import split_photos
-from train.config import TransferConfig
-from train.data.split import Split
+from train.cleaning.scan import list_folder
+from train.config import ScratchConfig, TransferConfig
+from train.data.sources import open_source
+from train.data.split import Split, index_photos
 from train.engine.training_run import run_training
-from train.prepare import PrepareConfig, main, prepare
+from train.prepare import PrepareConfig, lay_out_files, main, prepare
 from train.tracking.wandb_run import LISTING, _use_dataset
 
 
@@ -30,10 +32,10 @@ def draw_scene(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Two classes with train/ and test/, and one of everything that can be wrong."""
-    root = tmp_path / "data"
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes with train/ and test/, and one of everything that can be wrong; only read."""
+    root = tmp_path_factory.mktemp("prepare") / "data"
     for label, name in enumerate(["00.Old_Tower", "01.New_Bridge"]):
         for part, count in (("train", 10), ("test", 3)):
             folder = root / part / name
@@ -57,8 +59,31 @@ def data(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def prepared(data: Path) -> Path:
+    """What the defaults make of it; only read."""
+    out = data.parent / "prepared"
+    prepare(settings(data, out))
+    return out
+
+
 def settings(data: Path, out: Path, **changes: object) -> PrepareConfig:
     return PrepareConfig(data=data, out=out, label_noise=False, **{"workers": 1} | changes)
+
+
+def tiny_scratch(data: Path, run_dir: Path) -> ScratchConfig:
+    """A training of a second: of this file, none is about the network."""
+    return ScratchConfig(
+        data=data,
+        run_dir=run_dir,
+        epochs=1,
+        image_size=32,
+        batch_size=8,
+        width=8,
+        depth=1,
+        workers=0,
+        device="cpu",
+    )
 
 
 def read_duplicates(out: Path) -> dict[str, dict[str, str]]:
@@ -74,8 +99,9 @@ def test_everything_is_found_and_nothing_touched(data: Path, tmp_path: Path) -> 
     summary = json.loads((out / "statistics.json").read_text())
     assert list(summary["unreadable"]) == ["train/00.Old_Tower/broken.jpg"]
     assert summary["noted"] == {
-        "train/00.Old_Tower/tiny.png": ["tiny"], "train/01.New_Bridge/moving.gif": ["animated"],
-    }  # fmt: skip
+        "train/00.Old_Tower/tiny.png": ["tiny"],
+        "train/01.New_Bridge/moving.gif": ["animated"],
+    }
     assert summary["not_photos"] == ["train/00.Old_Tower/notes.txt"]
     assert summary["empty_classes"] == ["train/02.Empty", "test/00.old tower"]
     assert summary["alike_classes"] == [["Old Tower", "old tower"]]
@@ -86,12 +112,17 @@ def test_everything_is_found_and_nothing_touched(data: Path, tmp_path: Path) -> 
     found = read_duplicates(out)
     kept = {path: row["kept"] == "True" for path, row in found.items()}
     assert kept == {
-        "train/00.Old_Tower/0.png": True, "train/00.Old_Tower/copy.png": False,
-        "train/00.Old_Tower/1.png": False, "train/00.Old_Tower/larger.jpg": True,
-        "train/00.Old_Tower/2.png": False, "train/01.New_Bridge/conflict.png": False,
-        "train/01.New_Bridge/leak.png": False, "test/01.New_Bridge/0.png": True,
-        "train/00.Old_Tower/3.png": False, "test/01.New_Bridge/both.png": True,
-    }  # fmt: skip
+        "train/00.Old_Tower/0.png": True,
+        "train/00.Old_Tower/copy.png": False,
+        "train/00.Old_Tower/1.png": False,
+        "train/00.Old_Tower/larger.jpg": True,
+        "train/00.Old_Tower/2.png": False,
+        "train/01.New_Bridge/conflict.png": False,
+        "train/01.New_Bridge/leak.png": False,
+        "test/01.New_Bridge/0.png": True,
+        "train/00.Old_Tower/3.png": False,
+        "test/01.New_Bridge/both.png": True,
+    }
     kinds = {path: row["kind"] for path, row in found.items()}
     assert kinds["train/00.Old_Tower/copy.png"] == "copy"
     assert kinds["train/00.Old_Tower/larger.jpg"] == "near"
@@ -107,9 +138,9 @@ def test_everything_is_found_and_nothing_touched(data: Path, tmp_path: Path) -> 
     assert len(split["val"]) == 2
 
 
-def test_same_seed_same_split(data: Path, tmp_path: Path) -> None:
-    fingerprints = []
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+def test_same_seed_same_split(data: Path, prepared: Path, tmp_path: Path) -> None:
+    fingerprints = [json.loads((prepared / "splits.json").read_text())["fingerprint"]]
+    for name, seed in (("same", 0), ("other", 1)):
         prepare(settings(data, tmp_path / name, seed=seed))
         fingerprints.append(
             json.loads((tmp_path / name / "splits.json").read_text())["fingerprint"]
@@ -117,13 +148,12 @@ def test_same_seed_same_split(data: Path, tmp_path: Path) -> None:
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
-def test_training_takes_the_split(data: Path, tmp_path: Path) -> None:
-    out, run_dir = tmp_path / "out", tmp_path / "run"
-    prepare(settings(data, out))
-    assert run_training(tiny(out, run_dir, epochs=1)) == 0
+def test_training_takes_the_split(prepared: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    assert run_training(tiny_scratch(prepared, run_dir)) == 0
     wanted, used = (
         json.loads((folder / name).read_text())
-        for folder, name in ((out, "splits.json"), (run_dir, "split.json"))
+        for folder, name in ((prepared, "splits.json"), (run_dir, "split.json"))
     )
     for key in ("fingerprint", "train", "val", "class_names"):
         assert used[key] == wanted[key]
@@ -133,13 +163,11 @@ def test_training_takes_the_split(data: Path, tmp_path: Path) -> None:
 
 
 def test_findings_are_part_of_the_data_set_artifact(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a training on prepared photos hands to W&B's client as its input."""
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb"))
-    out = tmp_path / "out"
-    prepare(settings(data, out))
-    content = json.loads((out / "splits.json").read_text())
+    content = json.loads((prepared / "splits.json").read_text())
     keys = ("fingerprint", "root", "class_names", "train", "val", "test")
     used = Split(**{key: content[key] for key in keys})
     (tmp_path / LISTING).write_text("")
@@ -149,19 +177,23 @@ def test_findings_are_part_of_the_data_set_artifact(
         def _log_artifact(self, artifact: wandb.Artifact, **_: object) -> None:
             logged.append(artifact)
 
-    _use_dataset(Run(), TransferConfig(data=out), tmp_path, used)
+    _use_dataset(Run(), TransferConfig(data=prepared), tmp_path, used)
     (artifact,) = logged
     assert set(artifact.manifest.entries) == {
-        LISTING, "splits.json", "duplicates.csv", "statistics.json", "report.html",
-    }  # fmt: skip
+        LISTING,
+        "splits.json",
+        "duplicates.csv",
+        "statistics.json",
+        "report.html",
+    }
     assert artifact.metadata["split"] == content["fingerprint"]
 
 
-def test_interrupted_scan_goes_on(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_interrupted_scan_is_resumed(
+    data: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
-    prepare(settings(data, out))
+    data = shutil.copytree(data, tmp_path / "data")
+    out = shutil.copytree(prepared, tmp_path / "out")
     lines = (out / "scan.jsonl").read_text().splitlines(keepends=True)
     whole = (out / "splits.json").read_text()
     (out / "scan.jsonl").write_text("".join(lines[:10]) + lines[10][:40])
@@ -177,18 +209,53 @@ def test_interrupted_scan_goes_on(
     prepare(settings(data, out))
     assert len(lines) - 10 <= len(read) <= len(lines) - 9
     assert "train/00.Old_Tower/4.png" in read
-    assert json.loads((out / "splits.json").read_text()) == json.loads(whole)
+    again = json.loads((out / "splits.json").read_text())
+    assert again == json.loads(whole) | {"root": str(data)}
 
 
 @pytest.mark.parametrize("files", ["link", "copy"])
-def test_files_laid_out(data: Path, tmp_path: Path, files: str) -> None:
-    out = tmp_path / "out"
-    prepare(settings(data, out, files=files))
-    split = json.loads((out / "splits.json").read_text())
-    laid = sorted(path for path in (out / "photos").rglob("*") if path.is_file())
-    assert len(laid) == sum(len(split[part]) for part in ("train", "val", "test"))
-    example = out / "photos" / "val" / Path(split["val"][0]).relative_to("train")
+def test_files_laid_out(data: Path, prepared: Path, tmp_path: Path, files: str) -> None:
+    content = json.loads((prepared / "splits.json").read_text())
+    split = {part: content[part] for part in ("train", "val", "test")}
+    config = settings(data, tmp_path / "out", files=files)
+    for _ in range(2):  # also over an earlier layout
+        lay_out_files(config, split)
+    laid = sorted(path for path in (config.out / "photos").rglob("*") if path.is_file())
+    assert len(laid) == sum(map(len, split.values()))
+    example = config.out / "photos" / "val" / Path(split["val"][0]).relative_to("train")
     assert os.path.samefile(example, data / split["val"][0]) == (files == "link")
+
+
+@pytest.mark.parametrize("front", ["", "train/"])
+def test_photos_in_subfolders_are_prepared_and_trained_on(tmp_path: Path, front: str) -> None:
+    """Subfolders with photos of one name, one called like another class."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    labels = {
+        f"{front}{folder}/{photo}.png": "Old Tower" if "Old" in folder else "New"
+        for folder in ("13.Old_Tower/2019", "13.Old_Tower/2020", "13.Old_Tower/New", "New", "New/x")
+        for photo in range(3)
+    }
+    for seed, path in enumerate(labels):
+        (data / path).parent.mkdir(parents=True, exist_ok=True)
+        draw_scene(seed).save(data / path)
+    prepare(settings(data, out, files="link"))
+    content = json.loads((out / "splits.json").read_text())
+    split = {part: content[part] for part in ("train", "val", "test")}
+    assert sorted(path for paths in split.values() for path in paths) == sorted(labels)
+    assert content["class_names"] == ["Old Tower", "New"]
+    given = open_source(TransferConfig(data=out)).split([], 0.1, 0)
+    found = [given.class_names[label] for label in given.labels(given.train)]
+    assert found == [labels[path] for path in given.train]
+    laid = list_folder(out / "photos").photos
+    assert laid == {
+        f"{part}/{path.removeprefix(front)}": (part, labels[path])
+        for part, paths in split.items()
+        for path in paths
+    }
+    trained = index_photos(out / "photos")
+    assert sorted(path for paths in trained.values() for path in paths) == [
+        f"train/{path.removeprefix(front)}" for path in split["train"]
+    ]
 
 
 def test_read_only_input(data: Path, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import train.compare
-import train.comparison.finished_runs
-from models.predictor import Predictor, rewrite_manifest
+import models.predictor
+import train.comparison.serving_cost
+from models.model_file.torchscript import rewrite_manifest
+from models.predictor import Predictor
 from train.compare import CompareConfig, main
 from train.comparison.finished_runs import describe_network
 from train.comparison.serving_cost import EnergyMeter, measure_size, measure_speed
@@ -20,7 +21,7 @@ from train.data.split import Split
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     timed = functools.partial(measure_speed, rounds=1, calls=2)
-    monkeypatch.setattr(train.compare, "measure_speed", timed)
+    monkeypatch.setattr(train.comparison.serving_cost, "measure_speed", timed)
 
 
 def read_table(out: Path) -> dict[str, dict[str, str]]:
@@ -38,13 +39,11 @@ def test_runs_and_files_are_compared_on_their_validation_photos(
     lone = shutil.copy(finished_scratch / "model.pt", tmp_path / "lone.pt")
     opened = set()
 
-    def read_photo(
-        path: Path, side_px: int, read: object = train.comparison.finished_runs.read_photo
-    ) -> object:
+    def read_photo(path: Path, side_px: int, read: object = models.predictor.read_photo) -> object:
         opened.add(path)
         return read(path, side_px)
 
-    monkeypatch.setattr(train.comparison.finished_runs, "read_photo", read_photo)
+    monkeypatch.setattr(models.predictor, "read_photo", read_photo)
     out = tmp_path / "out"
     assert main(CompareConfig((finished_run, finished_scratch, lone), out)) == 0
     split = Split.load(finished_run / "split.json")
@@ -65,7 +64,7 @@ def test_runs_and_files_are_compared_on_their_validation_photos(
     assert rows["lone"]["images_per_second"] == ""  # not in the model file
     text = (out / "comparison.md").read_text(encoding="utf-8")
     assert text in capsys.readouterr().out
-    assert "resnet18, random start" in text and "scratch, width 8" in text
+    assert "test_resnet, random start" in text and "scratch, width 8" in text
     assert "All of them began from random weights." in text
     assert str(tmp_path) not in text  # the text may be published
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
@@ -92,7 +91,7 @@ def test_without_photos_recorded_figures_serve(
         assert rows[name]["ece"] == str(metrics.get("val/ece", ""))
         assert f"{name}: accuracy as recorded" in captured.err
     assert "As recorded at export, since the photos are not there: a, b." in captured.out
-    assert "cannot be told" in captured.out
+    assert "cannot be said" in captured.out
 
 
 def test_other_validation_photos_give_a_warning_and_no_advice(
@@ -125,7 +124,7 @@ def test_mistakes_end_in_one_line(
     shutil.copy(finished_run / "config.json", empty)
     assert "no model.pt" in fails(finished_run, empty)
     (empty / "model.pt").write_bytes(b"PK damaged")
-    assert "not a whole model file" in fails(finished_run, empty)
+    assert "not a complete model file" in fails(finished_run, empty)
     assert "no model file" in fails(finished_run, tmp_path / "absent.pt")
     damaged = move(finished_scratch, tmp_path / "damaged")
     (damaged / "metrics.jsonl").write_text('{"epoch": 1, ')

@@ -40,7 +40,7 @@ def test_train_folder_is_indexed_and_test_is_not(landmark_photos: Path) -> None:
     assert all(path.startswith("train/") for paths in classes.values() for path in paths)
 
 
-def test_class_folders_alone_are_a_data_set(landmark_photos: Path) -> None:
+def test_class_folders_are_a_data_set_without_train(landmark_photos: Path) -> None:
     classes = index_photos(landmark_photos / "train", limit=5)
     assert [len(paths) for paths in classes.values()] == [5, 5, 5]
     assert classes["Red Tower"][0] == "00.Red_Tower/000.jpg"
@@ -110,7 +110,7 @@ def test_split_of_an_older_run_is_read(tmp_path: Path) -> None:
         split.labels(["c/0.jpg"])
 
 
-def test_batches_depend_on_seed_and_epoch_alone() -> None:
+def test_batches_depend_only_on_seed_and_epoch() -> None:
     sampler = EpochBatches(10, 4, seed=1, shuffle=True)
     sampler.epoch = 2
     whole = list(sampler)

@@ -128,9 +128,13 @@ print(cache.folder.name, sum(int(cache[photo].sum()) for photo in range(len(cach
 
 def start(script: str, *arguments: object) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", START + script, *map(str, arguments)], cwd=ROOT, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-c", START + script, *map(str, arguments)],
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def folders(cache_dir: Path) -> set[Path]:
@@ -165,7 +169,7 @@ def test_least_recently_used_caches_make_room(photos: Path, limited: Path) -> No
     pair = decode_photos(photos, NAMES[1:3], 60, limited).folder
     assert len(folders(limited)) == 2
     assert pair in folders(limited)
-    whole = decode_photos(photos, NAMES, 60, limited)  # larger than the limit: it alone stays
+    whole = decode_photos(photos, NAMES, 60, limited)  # larger than the limit: only it stays
     assert folders(limited) == {whole.folder}
     assert whole[3].shape == (60, 100, 3)
 

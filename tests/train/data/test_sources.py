@@ -10,10 +10,12 @@ import pytest
 
 from tests.support.drawing import draw_landmark
 from tests.support.runs import tiny
-from train.config import TransferConfig
+from train.config import ScratchConfig, TransferConfig
+from train.data.loading import read_photos
 from train.data.sources import Source, open_source
 from train.data.split import DataError, Split, index_photos, split_by_class
-from train.engine.training_run import read_photos, run_training, write_run
+from train.engine.run_folder import write_run
+from train.engine.training_run import run_training
 
 FOLDERS = ["00.Red_Tower", "01.Green_Castle", "02.Blue_Bridge"]
 
@@ -137,10 +139,13 @@ def folder_rows(photos: Path, part: str = "train") -> list[Row]:
 def test_table_gives_labels_and_split(photos: Path) -> None:
     """Two labels that are not the folders', one path absolute, test photos that do not exist."""
     rows = [
-        (photos / path if path.endswith("001.jpg") else path,
-         "Old" if "Red" in path else "1.New_Town", "val" if path.endswith("000.jpg") else "train")
+        (
+            photos / path if path.endswith("001.jpg") else path,
+            "Old" if "Red" in path else "1.New_Town",
+            "val" if path.endswith("000.jpg") else "train",
+        )
         for path, _, _ in folder_rows(photos)
-    ]  # fmt: skip
+    ]
     table = write_table(photos / "photos.csv", [*rows, ("gone/0.jpg", "Moon", "test")])
     source = open_data(table)
     split = source.split(["train/00.Red_Tower/002.jpg"], val_fraction=0.4, seed=9)
@@ -249,7 +254,19 @@ def test_balanced_training_on_a_table(photos: Path, tmp_path: Path) -> None:
         for path, _, _ in folder_rows(photos)
     ]
     table, run_dir = write_table(photos / "photos.csv", rows), tmp_path / "run"
-    assert run_training(tiny(table, run_dir, epochs=1, balanced=True)) == 0
+    config = ScratchConfig(
+        data=table,
+        run_dir=run_dir,
+        epochs=1,
+        image_size=32,
+        batch_size=8,
+        width=8,
+        depth=1,
+        workers=0,
+        device="cpu",
+        balanced=True,
+    )
+    assert run_training(config) == 0
     assert json.loads((run_dir / "config.json").read_text())["balanced"] is True
     predictions = list(csv.DictReader((run_dir / "predictions.csv").read_text().splitlines()))
     labels = {row["photo"]: row["label"] for row in predictions}

@@ -4,34 +4,25 @@ import dataclasses
 import json
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from models.networks.autoencoder import (
-    Autoencoder,
-    EncoderError,
-    draw_hidden,
-    load_encoder,
-    read_encoder,
-    reconstruction_loss,
-    spoil,
-)
+from models.networks.autoencoder import Autoencoder, draw_hidden, reconstruction_loss, spoil
+from models.networks.encoder_file import EncoderError, load_encoder, read_encoder
 from models.networks.scratch_cnn import ScratchCNN
 from tests.support.drawing import draw_landmark
-from tests.support.runs import read_records
+from tests.support.runs import read_records, stopped_after, train_only
 from train.autoencoder import main
-from train.config import ScratchConfig, TransferConfig
-from train.data.split import DataError, keep_labels
-from train.data.unlabelled import find_photos, photo_keys
-from train.engine.pretraining import AutoencoderConfig, Pretrainer
+from train.config import AutoencoderConfig, RunConfig, ScratchConfig, TransferConfig
+from train.data.loading import read_photos
+from train.data.photo_cache import PhotoCache
+from train.data.split import DataError, Split, keep_labels
+from train.data.unlabelled import find_photos, open_photos, photo_keys
 from train.engine.recipe import build_network
-from train.engine.training_run import read_photos, run_training
+from train.engine.training_run import run_training
 
 NETWORK = {"width": 8, "depth": 1}
 QUICK = NETWORK | {"image_size": 32, "batch_size": 8, "workers": 0, "device": "cpu"}
@@ -112,16 +103,15 @@ def test_learns_to_restore_one_batch() -> None:
 
 def test_run_folder_holds_everything(pretrained: Path) -> None:
     assert {path.name for path in pretrained.iterdir()} == {
-        "config.json", "metrics.jsonl", "checkpoints", "split.json", "left_out.json",
-        "reconstructions.png", "encoder.pt", "autoencoder.pt",
-    }  # fmt: skip
+        *("config.json", "metrics.jsonl", "checkpoints", "split.json", "left_out.json"),
+        *("reconstructions.png", "encoder.pt", "autoencoder.pt"),
+    }
     records = read_records(pretrained)
     assert [record["epoch"] for record in records] == [1, 2]
     assert records[1]["val/loss"] < records[0]["val/loss"]
     saved = read_encoder(pretrained)
-    assert saved["settings"] == {
-        "width": 8, "depth": 1, "stem": "conv", "norm": "batch", "activation": "relu",
-    }  # fmt: skip
+    kinds = {"stem": "conv", "norm": "batch", "activation": "relu"}
+    assert saved["settings"] == NETWORK | kinds
     assert saved["pretraining"]["val/loss"] == records[1]["val/loss"]
     record = json.dumps(saved["pretraining"])
     assert str(pretrained.parent) not in record and "Red_Tower" not in record
@@ -139,23 +129,16 @@ def test_reconstructions_reach_wandb(landmark_photos: Path, tmp_path: Path) -> N
     assert len(pictures) == 1 and pictures[0].stat().st_size > 1000
 
 
-@pytest.mark.parametrize("after_steps", [1, 4, 5, 6])
+@pytest.mark.parametrize("after", [1, 4, 5, 6])
 def test_resume_gives_the_same_weights(
     pretrained: Path,
     landmark_photos: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
-    after_steps: int,
+    after: int,
 ) -> None:
-    run_dir, steps, original = tmp_path / "cut", [], Pretrainer.__init__
-
-    def stop_in_time(self: Pretrainer, *args: object) -> None:
-        original(self, *args)
-        self.should_stop = lambda: steps.append(None) or len(steps) == after_steps
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Pretrainer, "__init__", stop_in_time)
+    run_dir = tmp_path / "cut"
+    with stopped_after(after):
         assert main(quick(landmark_photos, run_dir)) == 130
     assert f"python -m train.autoencoder --resume {run_dir}" in capsys.readouterr().out
     assert not (run_dir / "encoder.pt").exists()
@@ -167,61 +150,79 @@ def test_resume_gives_the_same_weights(
     assert "its --epochs is 2, not 7" in capsys.readouterr().err
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(landmark_photos: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_an_earlier_version_resumes(
+    pretrained: Path, landmark_photos: Path, tmp_path: Path
+) -> None:
+    """It had no average, no split, no lr_scale in its optimizer, and no phase in its records."""
+    run_dir = tmp_path / "earlier"
+    with stopped_after(6):
+        assert main(quick(landmark_photos, run_dir)) == 130
+    last = run_dir / "checkpoints" / "last.pt"
+    saved = torch.load(last, weights_only=True)
+    del saved["average"], saved["split"], saved["progress"]["history"][0]["phase"]
+    for group in saved["optimizer"]["param_groups"]:
+        del group["lr_scale"]
+    torch.save(saved, last)
+    assert main(AutoencoderConfig(resume=run_dir, device="cpu", workers=0)) == 0
+    whole, resumed = weights(pretrained), weights(run_dir)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(
+    landmark_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     run_dir = tmp_path / "run"
-    command = [
-        sys.executable, "-m", "train.autoencoder", "--data", str(landmark_photos),
-        "--run-dir", str(run_dir), "--epochs", "5000", "--image-size", "32", "--width", "8",
-        "--depth", "1", "--device", "cpu",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 90
-    while not (run_dir / "metrics.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"go on with: python -m train.autoencoder --resume {run_dir}" in output
-    assert "Traceback" not in errors
+    with stopped_after(2, signal.SIGINT):
+        assert main(quick(landmark_photos, run_dir)) == 130
+    output, errors = capsys.readouterr()
+    assert f"resume with: python -m train.autoencoder --resume {run_dir}" in output
+    assert "error" not in errors
+    saved = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)
+    assert (saved["progress"]["epoch"], saved["progress"]["batch"]) == (0, 2)
+
+
+def find(settings: RunConfig, folders: list[Path]) -> tuple[Split, PhotoCache]:
+    """Open folders and pool their photos, as train.autoencoder does."""
+    return find_photos(settings, [open_photos(settings, folder) for folder in folders])
 
 
 def test_validation_photos_of_the_training_are_never_seen(
     landmark_photos: Path, tmp_path: Path
 ) -> None:
     data = shutil.copytree(landmark_photos, tmp_path / "outer" / "photos")
-    settings = ScratchConfig(data=data, image_size=32)
-    training, _ = read_photos(settings, tmp_path, 32)
+    settings = AutoencoderConfig(data=data, image_size=32)
+    training, _ = read_photos(ScratchConfig(data=data, image_size=32), tmp_path, 32)
     # The same photos in three ways: the second and third alone would hold out other ones.
     folders = [data, data / "train" / "00.Red_Tower", tmp_path / "outer"]
     for chosen in ([folders[0]], folders):
-        split, _ = find_photos(settings, chosen)
+        split, _ = find(settings, chosen)
         keys = photo_keys(Path(split.root), split.train)
         assert keys and not keys & photo_keys(Path(training.root), training.val)
         assert not any("test" in Path(path).parts for path in split.train + split.val)
     assert photo_keys(Path(training.root), training.train) > keys
-    alone, _ = find_photos(settings, folders[:1])
+    alone, _ = find(settings, folders[:1])
     assert sorted(training.train) == alone.train and sorted(training.val) == alone.val
 
 
 def test_any_folder_of_photos(tmp_path: Path) -> None:
-    settings = ScratchConfig(image_size=32, val_fraction=0.25)
+    settings = AutoencoderConfig(image_size=32, val_fraction=0.25)
     places = [tmp_path / "photos" / name for name in ("a.jpg", "b/c.jpg", "b/d/e.png", "b/f.jpg")]
     for number, place in enumerate([*places, tmp_path / "photos" / "test" / "g.jpg"]):
         place.parent.mkdir(parents=True, exist_ok=True)
         draw_landmark(0, number).save(place)
     (tmp_path / "photos" / "b" / "note.txt").write_text("no photo")
-    split, cache = find_photos(settings, [tmp_path / "photos"])
+    split, cache = find(settings, [tmp_path / "photos"])
     assert (len(split.train), len(split.val)) == (3, 1)
     found = {tmp_path / "photos" / path for path in cache.paths}
     assert found == set(places)
-    again, _ = find_photos(settings, [tmp_path / "photos"])
+    again, _ = find(settings, [tmp_path / "photos"])
     assert again == split
     for folder, message in {"absent": "no data folder", "photos/test": "final score"}.items():
         with pytest.raises(DataError, match=message):
-            find_photos(settings, [tmp_path / folder])
+            find(settings, [tmp_path / folder])
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="0 photos"):
-        find_photos(settings, [tmp_path / "empty"])
+        find(settings, [tmp_path / "empty"])
 
 
 def scratch(data: Path, run_dir: Path, **changes: object) -> ScratchConfig:
@@ -246,7 +247,7 @@ def test_a_training_starts_from_the_encoder(
     assert f"the encoder {manifest['training']['encoder'][:12]}, trained without labels" in card
     # With other photos held out, some of them were seen.
     other = scratch(landmark_photos, tmp_path / "other", init_from=pretrained, split_seed=5)
-    assert run_training(other) == 0
+    assert train_only(other) == 0
     assert "validation photos were in the pretraining" in capsys.readouterr().out
 
 
@@ -256,12 +257,12 @@ def test_resume_needs_no_encoder_file(
     copy = tmp_path / "encoder.pt"
     copy.write_bytes((pretrained / "encoder.pt").read_bytes())
     config = scratch(landmark_photos, tmp_path / "run", init_from=copy)
-    assert run_training(config) == 0
+    assert train_only(config) == 0
     copy.unlink()
-    for left in ("model.pt", "checkpoints/last.pt", "checkpoints/best.pt", "metrics.jsonl"):
+    for left in ("checkpoints/last.pt", "checkpoints/best.pt", "metrics.jsonl"):
         (config.run_dir / left).unlink()  # as if killed in the first epoch
     first = build_network(scratch(landmark_photos, tmp_path, init_from=pretrained), 3)
-    assert run_training(ScratchConfig(resume=config.run_dir, workers=0, device="cpu")) == 0
+    assert train_only(ScratchConfig(resume=config.run_dir, workers=0, device="cpu")) == 0
     trained = weights(config.run_dir)
     # One epoch of 4 steps leaves the stem near where it started, and far from random weights.
     moved = (trained["stem.0.weight"] - first.state_dict()["stem.0.weight"]).norm()

@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 import train.engine.sagemaker
+from models.command_line import parse_flags
 from models.files import file_digest
 from models.predictor import Predictor
 from tests.support.commands import ROOT
-from tests.support.runs import read_records, tiny
+from tests.support.runs import read_records, stopped_after, tiny
 from train.config import ScratchConfig, TransferConfig, default_data
 from train.engine.sagemaker import hand_over, place_job, train_job
-from train.engine.trainer import Trainer
 from train.prepare import PrepareConfig
 
-TINY = ["--epochs", "1", "--image-size", "32", "--batch-size", "8", "--workers", "0"]
+TINY = ["--image-size", "32", "--batch-size", "8", "--workers", "0"]
 FLAGS = {
-    "train.scratch": [*TINY, "--width", "8", "--depth", "1"],
-    "train.transfer": [*TINY, "--backbone", "resnet18", "--no-pretrained"],
+    ScratchConfig: [*TINY, "--width", "8", "--depth", "1"],
+    TransferConfig: [*TINY, "--backbone", "test_resnet", "--no-pretrained"],
 }
 
 
@@ -49,34 +49,28 @@ def test_the_channel_is_the_data_unless_a_flag_says_other(monkeypatch: pytest.Mo
     assert TransferConfig(data=Path("flag")).data == Path("flag")
 
 
-@pytest.mark.parametrize("command", FLAGS)
-def test_a_job_leaves_its_model_and_its_run(job: Path, command: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", command, *FLAGS[command]], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+@pytest.mark.parametrize("kind", FLAGS)
+def test_a_job_leaves_its_model_and_its_run(
+    job: Path, kind: type[ScratchConfig | TransferConfig]
+) -> None:
+    assert train_job(parse_flags(kind, kind.command, args=["--epochs", "1", *FLAGS[kind]])) == 0
     run_dir = next((job / "output" / "data").iterdir())
     config = json.loads((run_dir / "config.json").read_text())
     assert config["device"] == "cpu"
     assert config["data"] == os.environ["SM_CHANNEL_TRAINING"]
-    assert {path.name for path in (job / "model").iterdir()} == {
-        "model.pt", "manifest.json", "MODEL_CARD.md"
-    }  # fmt: skip
+    names = {path.name for path in (job / "model").iterdir()}
+    assert names == {"model.pt", "manifest.json", "MODEL_CARD.md"}
     model = job / "model" / "model.pt"
     assert file_digest(model) == file_digest(run_dir / "model.pt")
     assert Predictor.load(model).manifest == json.loads((job / "model/manifest.json").read_text())
 
 
-def test_a_spot_instance_goes_on_where_it_was(
-    job: Path, landmark_photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_spot_instance_resumes_where_it_was(job: Path, landmark_photos: Path) -> None:
     (job / "checkpoints").mkdir()
     config = tiny(landmark_photos, None, device="auto")
-    steps = []
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_stop_asked", lambda _: steps.append(None) or len(steps) == 5)
+    with stopped_after(5):
         assert train_job(config) == 130
-    run_dir = job / "checkpoints" / "resnet18-s0"
+    run_dir = job / "checkpoints" / "test_resnet-s0"
     assert not (job / "model").exists()
     assert len(read_records(run_dir)) == 1
     assert train_job(config) == 0
@@ -138,10 +132,8 @@ def test_several_gpus_start_torchrun_once(
     with pytest.raises(Launched):
         train_job(ScratchConfig(epochs=7))
     [(command, environment)] = started
-    assert command[1:] == [
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4",
-        "-m", "train.scratch", "--epochs", "7",
-    ]  # fmt: skip
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"]
+    assert command[1:] == [*torchrun, "-m", "train.scratch", "--epochs", "7"]
     assert environment.get("ACCELERATE_USE_CPU") == ("true" if on_cpu else None)
 
     monkeypatch.setenv("LOCAL_RANK", "0")  # one of torchrun's own
@@ -150,17 +142,31 @@ def test_several_gpus_start_torchrun_once(
     assert len(started) == 1
 
 
-def test_two_processes_hand_over_one_model(job: Path) -> None:
+def test_two_processes_equal_one_within_noise_and_hand_over_one_model(
+    job: Path, finished_run: Path
+) -> None:
     """The real launcher, on the CPU."""
-    flags = [*FLAGS["train.scratch"], "--device", "cpu"]
+    flags = [*FLAGS[TransferConfig], "--epochs", "3", "--device", "cpu"]
     done = subprocess.run(
-        [sys.executable, "-m", "train.scratch", *flags], cwd=ROOT, capture_output=True, text=True,
-        env={**os.environ, "SM_NUM_GPUS": "2", "OMP_NUM_THREADS": "1"}, timeout=300,
-    )  # fmt: skip
+        [sys.executable, "-m", "train.transfer", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "SM_NUM_GPUS": "2", "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert "2 processes on the CPU" in done.stdout
     assert done.stdout.count("model handed over") == 1
-    assert Predictor.load(job / "model" / "model.pt").manifest["training"]["epochs"] == 1
+    run_dir = next((job / "output" / "data").iterdir())
+    one, two = (read_records(folder) for folder in (finished_run, run_dir))
+    assert len(two) == 3  # one process writes
+    for first, second in zip(one, two, strict=True):
+        # Batch norm sees half the batch and each process draws its own dropout.
+        assert second["train/loss"] == pytest.approx(first["train/loss"], rel=0.35)
+    manifest = json.loads((run_dir / "manifest.json").read_text())
+    assert manifest["metrics"]["val/photos"] == 3  # none counted twice
+    assert Predictor.load(job / "model" / "model.pt").manifest == manifest
 
 
 def test_mistakes_end_in_one_line(

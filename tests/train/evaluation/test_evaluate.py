@@ -11,12 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import train.evaluate
 import train.evaluation.variants
 from models.photos import read_photo
 from models.predictor import Predictor
 from tests.support.drawing import TOY_CLASSES, draw_landmark
-from train.evaluate import EvaluateConfig, main, save_figures
+from train.evaluate import EvaluateConfig, labelled_photos, main, save_figures
 from train.evaluation.corruptions import CORRUPTIONS, corrupt, shrink
 from train.evaluation.findings import NOTE, STRENGTH, WEAKNESS, find
 from train.evaluation.metrics import (
@@ -32,7 +31,7 @@ from train.evaluation.plots import cluster, draw_figures
 from train.evaluation.predictions import Predictions
 from train.evaluation.report import write_evaluation
 from train.evaluation.summary import summarise
-from train.evaluation.variants import crop_views, score_views, summarise_views
+from train.evaluation.variants import ViewScores, crop_views, score_views, summarise_views
 
 
 @pytest.fixture
@@ -119,6 +118,48 @@ def test_mistakes_end_in_one_line(
         assert message in errors
 
 
+def test_mistakes_are_told_before_anything_is_loaded(
+    photos: Path,
+    toy_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setattr(Predictor, "load", lambda path: pytest.fail("loaded"))
+    right = {"data": photos, "out": tmp_path / "out", "model": toy_model}
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for message, change in {
+        "no data folder at": {"data": tmp_path / "absent"},
+        "no model file at": {"model": tmp_path / "absent.pt"},
+        "no model.pt in": {"model": empty},
+        "no folder of outside photos": {"outside": tmp_path / "absent"},
+        "no photos in": {"outside": empty},
+        "no --severities [6]": {"severities": (1, 6)},
+    }.items():
+        assert main(EvaluateConfig(**right | change)) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_subfolders_count_as_their_class_and_hidden_entries_do_not(photos: Path) -> None:
+    before = labelled_photos(photos, TOY_CLASSES)
+    deeper = photos / "test" / "0.Red_Tower" / "2019" / "May"
+    deeper.mkdir(parents=True)
+    (deeper / "new.jpg").write_bytes(b"")
+    for name in ("0.Red_Tower/._0.png", "1.Green_Castle/@eaDir/0.png", ".ipynb_checkpoints/0.png"):
+        (photos / "test" / name).parent.mkdir(exist_ok=True)
+        (photos / "test" / name).write_bytes(b"")
+    found = labelled_photos(photos, TOY_CLASSES)
+    assert found == {**before, "test/0.Red_Tower/2019/May/new.jpg": 0}
+    assert labelled_photos(photos / "test", TOY_CLASSES).keys() == {
+        name.removeprefix("test/") for name in found
+    }
+    with pytest.raises(ValueError, match="no photos in class folders"):
+        labelled_photos(deeper, TOY_CLASSES)
+
+
 def scored(
     labels: list[int], guesses: list[int], confidence: float | list[float] = 0.8, classes: int = 6
 ) -> Predictions:
@@ -151,7 +192,9 @@ def test_extras_are_scored_by_the_file_and_everything_is_reported(
     kept = []
     original = score_views
     monkeypatch.setattr(
-        train.evaluate, "score_views", lambda *args: kept.append(original(*args)) or kept[0]
+        train.evaluation.variants,
+        "score_views",
+        lambda *args: kept.append(original(*args)) or kept[0],
     )
     out = tmp_path / "out"
     config = EvaluateConfig(
@@ -173,8 +216,9 @@ def test_extras_are_scored_by_the_file_and_everything_is_reported(
     position = scores.photos[4]
     path = sorted((photos / "test").glob("*/*.png"))[position]
     image = read_photo(path)
-    images = [torch.tensor(np.ascontiguousarray(view)).permute(2, 0, 1)
-              for view in crop_views(image)]  # fmt: skip
+    images = [
+        torch.tensor(np.ascontiguousarray(view)).permute(2, 0, 1) for view in crop_views(image)
+    ]
     views = [predictor.probabilities(each) for each in images]
     assert torch.allclose(scores.plain[4], views[0], atol=1e-5)
     assert torch.allclose(scores.averaged[4], torch.stack(views).mean(0), atol=1e-5)
@@ -204,9 +248,12 @@ def test_views_are_the_photo_its_corners_and_middle_mirrored() -> None:
 
 
 def test_ctrl_c_keeps_what_was_scored(
-    photos: Path, toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    photos: Path,
+    toy_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     calls = []
 
     def interrupted(*args: object) -> np.ndarray:
@@ -248,9 +295,9 @@ def draw_photos(predictions: Predictions, folder: Path) -> None:
         scored([0, 1, 2] * 3, [0, 1, 2] * 3),
         scored([0, 1, 2] * 3, [1, 2, 0] * 3),
         scored([0, 1] * 4, [0, 1] * 4, 1.0, classes=2),
-        scored(list(range(50)), [*range(49), 0], classes=50),
+        scored(list(range(24)), [*range(23), 0], classes=24),  # from 21 on, labels stand above, too
     ],
-    ids=["one right", "one wrong", "all right", "all wrong", "two classes, certain", "50 classes"],
+    ids=["one right", "one wrong", "all right", "all wrong", "two classes, certain", "24 classes"],
 )
 def test_a_report_of_every_kind_of_result(predictions: Predictions, tmp_path: Path) -> None:
     data, path = tmp_path / "photos", tmp_path / "report.html"
@@ -311,14 +358,14 @@ def test_sentences_follow_the_numbers() -> None:
     sure = sentences(guesses, [0.99 if label == 3 else 0.9 for label in labels])
     assert has(sure[WEAKNESS], "Made with a confidence of 90 % or more: 20 mistakes of 20 (100 %)")
     assert has(sure[WEAKNESS], "Leaving the least certain 10 % unanswered")
-    assert has(sure[WEAKNESS], "Too sure of itself")
-    assert has(sentences(guesses, 0.55)[WEAKNESS], "Too modest")
+    assert has(sure[WEAKNESS], "Overconfident")
+    assert has(sentences(guesses, 0.55)[WEAKNESS], "Underconfident")
 
     # One mistake a class: no class is special, and 5 of 6 pairs hold most of them.
     spread = [(label + 1) % 6 if i % 20 == 0 else label for i, label in enumerate(labels)]
     even = sentences(spread, 0.95)
     assert has(even[NOTE], "No class differs from the average beyond chance")
-    assert has(even[STRENGTH], "As sure as it may be")
+    assert has(even[STRENGTH], "Well calibrated")
     assert has(even[STRENGTH], "Best recognised: Place 0, 19 of 20 photos (95 %")
 
 
@@ -345,10 +392,16 @@ def with_views(before: list[bool], averaged: list[bool], dark: list[bool]) -> di
         return scored(labels, [int(not each) for each in right]).probabilities
 
     predictions = scored(labels, [int(not each) for each in before])
-    scores = train.evaluation.variants.ViewScores(
-        list(range(100)), guesses(before), guesses(averaged), 0.01, 0.1, guesses(before),
-        {(name, 5): guesses(dark if name == "darkness" else before) for name in CORRUPTIONS},
-    )  # fmt: skip
+    worse = {name: dark if name == "darkness" else before for name in CORRUPTIONS}
+    scores = ViewScores(
+        photos=list(range(100)),
+        plain=guesses(before),
+        averaged=guesses(averaged),
+        plain_seconds=0.01,
+        averaged_seconds=0.1,
+        clean=guesses(before),
+        corrupted={(name, 5): guesses(right) for name, right in worse.items()},
+    )
     return find(summarise(predictions) | summarise_views(scores, predictions))
 
 
@@ -359,8 +412,8 @@ def test_sentences_on_views_follow_the_numbers() -> None:
         [True] * 100,
     )
     found = with_views(most, all_right, half)
-    assert any("Of bad photos, darkness harms most: top-1 falls from 90.0 % to 50.0 % at severity 5"
-               in line for line in found[WEAKNESS])  # fmt: skip
+    harm = "Of bad photos, darkness harms most: top-1 falls from 90.0 % to 50.0 % at severity 5"
+    assert any(harm in line for line in found[WEAKNESS])
     assert any("at most 2 points are lost to blur" in line for line in found[STRENGTH])
     assert any("12 views of each photo gains 10.0 points" in line for line in found[NOTE])
     assert any("at 10.0 times the time" in line for line in found[NOTE])

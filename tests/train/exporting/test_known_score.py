@@ -1,92 +1,17 @@
-"""Sure or not: the calibrated temperature, the score of known landmarks, and its threshold."""
-
-from pathlib import Path
+"""The score that tells photos of known landmarks from all others, and its threshold."""
 
 import pytest
 import torch
 
-from models.model_file.classifier import Calibration, log_odds, temperatures
-from tests.support.drawing import draw_landmark
-from train.evaluation.metrics import expected_calibration_error
-from train.exporting.calibration import calibrate, fit_calibration
+from models.model_file.classifier import log_odds
 from train.exporting.known_score import (
     apply_score,
-    describe,
     detection_figures,
-    find_outside,
     find_prototypes,
     fit_known,
     measure_known,
+    score_inputs,
 )
-
-
-def draw_logits(count: int, seed: int, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and labels that are calibrated at temperature 1."""
-    generator = torch.Generator().manual_seed(seed)
-    logits = scale * torch.randn(count, 10, generator=generator)
-    labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
-    return logits, labels
-
-
-@pytest.mark.parametrize("wrong", [0.4, 1.0, 3.0])
-def test_the_temperature_that_was_put_in_is_found(wrong: float) -> None:
-    logits, labels = draw_logits(4000, 0)
-    found = fit_calibration(logits * wrong, labels, adaptive=False)
-    assert found.temperature == pytest.approx(wrong, rel=0.05)
-    held_out, truth = draw_logits(4000, 1)
-    before = expected_calibration_error((held_out * wrong).softmax(1), truth)
-    after = expected_calibration_error(calibrate(held_out * wrong, found), truth)
-    assert after < 0.02
-    assert before > 0.05 or wrong == 1.0
-
-
-def test_an_adaptive_temperature_mends_what_one_cannot() -> None:
-    logits, labels = draw_logits(6000, 2)
-    spreads = logits.std(1, keepdim=True, correction=0)
-    bent = logits * (spreads / spreads.mean()) ** 1.5
-    adaptive = fit_calibration(bent, labels)
-    assert adaptive.exponent == pytest.approx(0.6, abs=0.1)  # of a spread that grew to the 2.5th
-    held_out, truth = draw_logits(6000, 3)
-    spreads = held_out.std(1, keepdim=True, correction=0)
-    held_out = held_out * (spreads / spreads.mean()) ** 1.5
-    one = fit_calibration(bent, labels, adaptive=False)
-    losses = [
-        torch.nn.functional.nll_loss(calibrate(held_out, found).log(), truth)
-        for found in (adaptive, one)
-    ]
-    assert losses[0] < losses[1]
-
-
-def test_a_handful_of_photos_makes_nothing_certain() -> None:
-    logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
-    found = fit_calibration(logits, torch.tensor([0, 1]))
-    assert 0.2 < found.temperature < 1
-    assert calibrate(logits, found).max() < 0.9999
-    with pytest.raises(ValueError, match="at least one photo"):
-        fit_calibration(logits[:0], torch.zeros(0, dtype=torch.int64))
-
-
-def test_calibration_changes_no_order() -> None:
-    logits, _ = draw_logits(50, 4)
-    sharp = Calibration(0.3, 2.0, 1.2)
-    assert torch.equal(calibrate(logits, sharp).argsort(1), logits.argsort(1))
-    flat = temperatures(torch.zeros(1, 10), sharp)
-    assert torch.isfinite(flat).all()
-
-
-def test_halves_of_the_outside_photos_share_none(tmp_path: Path) -> None:
-    for number in range(7):
-        folder = tmp_path / f"{number % 2}"
-        folder.mkdir(exist_ok=True)
-        draw_landmark(0, number).save(folder / f"{number}.jpg")
-    (tmp_path / "notes.txt").write_text("no photo")
-    a, b = find_outside(tmp_path, "A"), find_outside(tmp_path, "B")
-    assert (len(a), len(b), set(a) & set(b)) == (4, 3, set())
-    with pytest.raises(ValueError, match="no folder"):
-        find_outside(tmp_path / "absent", "A")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no photos"):
-        find_outside(tmp_path / "empty", "B")
 
 
 def test_detection_figures_of_known_cases() -> None:
@@ -121,7 +46,7 @@ def test_outside_photos_teach_the_score() -> None:
 
     def columns(seed: int, known: bool) -> torch.Tensor:
         features, probabilities, _ = draw_photos(1000, seed, known)
-        return describe(features, probabilities, prototypes)
+        return score_inputs(features, probabilities, prototypes)
 
     inside, outside = columns(0, True), columns(1, False)
     fits = {

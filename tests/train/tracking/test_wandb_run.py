@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from models.environment import resolve_mode
 from models.files import file_digest
 from tests.support.commands import ROOT, Client
 from tests.support.fake_wandb import FakeWandb
 from tests.support.runs import no_program, read_records
-from train.config import ScratchConfig, resolve_mode
+from train.config import ScratchConfig
 from train.data.split import classes_hash
 from train.engine.training_run import run_training
 from train.evaluate import EvaluateConfig

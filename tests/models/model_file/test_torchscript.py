@@ -1,7 +1,7 @@
 """Model files that were tampered with: refused, or harmless.
 
-That labels are text in a browser too: test_page.py; in reports: test_evaluate.py; in XMP:
-test_sidecar.py.
+That labels are also text in a browser: test_page.py; in reports: test_evaluate.py; in XMP:
+test_sidecar.py. What goes into a good file and comes out of it: test_predictor.py.
 """
 
 import csv
@@ -9,7 +9,9 @@ import html
 import json
 import pickle
 import re
+import shutil
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -17,7 +19,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.predictor import ModelFileError, Predictor, save_model
+from models.model_file.torchscript import rewrite_manifest, save_model
+from models.predictor import ModelFileError, Predictor
 from models.tagging.table import write_table
 from models.tagging.tagger import Tagger
 from tests.support.bad_photos import encode
@@ -25,9 +28,22 @@ from tests.support.drawing import draw_landmark
 
 PHOTO = encode(draw_landmark(1, 0), "JPEG")
 HOSTILE = [
-    "<script>document.title='hit'</script>", "<img src=x onerror=\"document.title='hit'\">",
-    "=HYPERLINK(\"http://x\")", "</h2><b>bold", "two\nlines", "\u202eevil \x1b[2J",
-]  # fmt: skip
+    "<script>document.title='hit'</script>",
+    "<img src=x onerror=\"document.title='hit'\">",
+    '=HYPERLINK("http://x")',
+    "</h2><b>bold",
+    "two\nlines",
+    "\u202eevil \x1b[2J",
+]
+
+
+def test_loading_tells_nobody_that_torch_jit_is_deprecated(toy_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        rewrite_manifest(shutil.copy(toy_model, path), Predictor.load(toy_model).manifest)
+        assert Predictor.load(path).manifest == Predictor.load(toy_model).manifest
+    assert seen == []
 
 
 def test_a_flipped_byte_anywhere_in_a_model_file_is_refused(
@@ -119,8 +135,14 @@ def hostile_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         nn.Conv2d(3, 8, 5, stride=2),
         nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, len(HOSTILE))),
     )
-    place = {"latitude": 1.0, "longitude": 2.0, "kind": HOSTILE[3], "city": HOSTILE[1],
-             "country": "FR", "wikidata": ""}  # fmt: skip
+    place = {
+        "latitude": 1.0,
+        "longitude": 2.0,
+        "kind": HOSTILE[3],
+        "city": HOSTILE[1],
+        "country": "FR",
+        "wikidata": "",
+    }
     places = {label: place | {"name": label} for label in HOSTILE[:3]}
     path = tmp_path_factory.mktemp("hostile") / "model.pt"
     manifest = {"name": HOSTILE[1], "metrics": {}, "places": places}
