@@ -22,6 +22,7 @@ def no_program() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.export, "export", lambda *_, **__: None)
+        patch.setattr(torch.export, "load", lambda *_, **__: None)
         patch.setattr(torch.export, "save", save)
         yield
 

@@ -23,6 +23,7 @@ from models.predictor import Predictor
 from tests.support.commands import ROOT
 from tests.support.drawing import TOY_CLASSES, draw_landmark
 from tests.support.runs import no_program, tiny
+from train.comparison.serving_cost import measure_speed
 from train.engine.trainer import Trainer
 from train.notebook_support import lesson
 from train.notebook_support.drawn_landmarks import LANDMARKS
@@ -98,6 +99,7 @@ def test_all_run_to_the_end_on_drawn_photos(
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setattr(lesson, "DRAWN_PARTS", {"train": 8, "test": 3})
     monkeypatch.setattr(lesson, "DRAWN_PX", (96, 72))
+    monkeypatch.setattr(measure_speed, "__defaults__", (1, 1))  # of rounds and calls
     with matplotlib.rc_context(), no_program():
         scratch, comparison = (
             run_here(ROOT / "notebooks" / f"{name}.ipynb") for name in LESSON[:2]
