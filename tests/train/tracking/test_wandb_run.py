@@ -17,7 +17,7 @@ from models.environment import resolve_mode
 from models.files import file_digest
 from tests.support.commands import ROOT, Client
 from tests.support.fake_wandb import FakeWandb
-from tests.support.runs import read_records
+from tests.support.runs import no_program, read_records
 from train.config import ScratchConfig
 from train.data.split import classes_hash
 from train.engine.training_run import run_training
@@ -37,6 +37,13 @@ def small(data: Path, run_dir: Path, **changes: object) -> ScratchConfig:
     settings = {"epochs": 3, "image_size": 32, "batch_size": 8, "width": 8, "depth": 1}
     settings |= {"workers": 0, "device": "cpu"}
     return ScratchConfig(data=data, run_dir=run_dir, **(settings | changes))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_export() -> Iterator[None]:
+    """W&B gets model.pt; the program beside it stays here."""
+    with no_program():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +84,7 @@ def good_run(
 
 
 # First: while the last two tests of a file run, their worker already has its next file.
+@pytest.mark.process
 def test_a_run_survives_every_kind_of_server(
     landmark_photos: Path, finished_scratch: Path, tmp_path: Path
 ) -> None:
@@ -139,6 +147,7 @@ def test_limits_hold_what_is_promised() -> None:
     assert wandb_run.ANSWER_SECONDS + wandb_run.FINISH_SECONDS <= 45 - 10
 
 
+@pytest.mark.training
 def test_a_training_does_not_depend_on_its_server(
     landmark_photos: Path,
     finished_scratch: Path,
@@ -166,6 +175,7 @@ def test_a_training_does_not_depend_on_its_server(
     assert list((run_dir / "wandb").glob("offline-run-*"))
 
 
+@pytest.mark.training
 def test_a_training_is_a_run_and_a_model(team: FakeWandb, good_run: Path) -> None:
     run = team.runs[(good_run / "wandb" / "id").read_text()]
     assert (run.display_name, run.state, run.exit_code) == ("good", "finished", 0)
@@ -206,6 +216,7 @@ def test_a_training_is_a_run_and_a_model(team: FakeWandb, good_run: Path) -> Non
     assert f"{file_digest(Path(split['root'], split['val'][0]))}  {split['val'][0]}" in listing
 
 
+@pytest.mark.training
 def test_worse_run_does_not_take_best(
     team: FakeWandb,
     client: Client,
@@ -228,6 +239,7 @@ def test_worse_run_does_not_take_best(
     assert team.version(f"{MODEL}:best") is before
 
 
+@pytest.mark.training
 def test_test_figures_reach_the_artifact(
     team: FakeWandb,
     client: Client,
@@ -302,6 +314,7 @@ def test_prune_lists_first_and_spares_what_has_a_name(
         assert versions() == [f"{MODEL}:v1", f"{MODEL}:v4", f"{MODEL}:v5"]
 
 
+@pytest.mark.process
 def test_promote_and_prune_answer_without_a_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
