@@ -16,7 +16,7 @@ from models.files import file_digest
 from train.config import AutoencoderConfig, RunConfig, TrainConfig
 from train.data.sources import Source
 from train.data.split import Split
-from train.engine.interrupts import Interrupted, StopRequest, TrainingError
+from train.engine.interrupts import Interrupted, StopRequest, TrainingError, lost_workers_told
 from train.engine.run_folder import count_classes, open_run, open_sources, write_run
 
 if TYPE_CHECKING:
@@ -207,6 +207,7 @@ def _train(
         stop,
     )
     stop.deferred = True
-    progress = trainer.fit()
+    with lost_workers_told():
+        progress = trainer.fit()
     stop.deferred = False
     return progress
