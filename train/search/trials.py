@@ -225,10 +225,10 @@ def plot_importances(importances: dict[str, float], metric: str, trials: int, pa
         trials: How many trials it was estimated from.
         path: The .png to write.
     """
-    from matplotlib.figure import Figure
+    from train.evaluation.figure import TextFigure
 
     names = sorted(importances, key=importances.__getitem__)
-    figure = Figure(figsize=(7, 1 + 0.35 * len(names)), layout="constrained")
+    figure = TextFigure(figsize=(7, 1 + 0.35 * len(names)), layout="constrained")
     axes = figure.subplots()
     axes.barh(names, [importances[name] for name in names])
     axes.set(xlabel="share of the variance", title=f"{metric}, {trials} trials")
