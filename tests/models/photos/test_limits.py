@@ -20,11 +20,6 @@ from tests.support.costly_photos import JPEG, LARGE, READ, REFUSED, directory, h
 SIDE_PX = 64
 
 
-def avif(*values: object) -> object:
-    """A case that reads AVIF photos, which starts a process for each."""
-    return pytest.param(*values, marks=pytest.mark.process)
-
-
 STATUS = "/proc/self/status"
 needs_proc = pytest.mark.skipif(not os.path.exists(STATUS), reason="no /proc: no figures of memory")
 pytestmark = pytest.mark.filterwarnings("ignore:Possibly corrupt EXIF:UserWarning")
@@ -55,7 +50,7 @@ def test_a_model_sees_the_same_of_a_reduced_photo(size: tuple[int, int], side_px
     assert difference.mean() < 0.01
 
 
-@pytest.mark.parametrize("format", ["WEBP", "TIFF", "BMP", "GIF", "HEIF", avif("AVIF"), "PNG"])
+@pytest.mark.parametrize("format", ["WEBP", "TIFF", "BMP", "GIF", "HEIF", "AVIF", "PNG"])
 def test_every_format_is_reduced(format: str) -> None:
     data = encode(sharp((400, 300)), format)
     full, reduced = read_photo(data), read_photo(data, 100)
@@ -117,7 +112,7 @@ def test_what_costs_too_much_is_refused_at_once(name: str) -> None:
     assert time.process_time() - started < 1
 
 
-@pytest.mark.parametrize("name", [avif(name) if "avif" in name else name for name in READ])
+@pytest.mark.parametrize("name", READ)
 def test_what_looks_costly_and_is_not_is_read(name: str) -> None:
     started = time.process_time()
     assert min(read_photo(READ[name](), SIDE_PX).shape[:2]) in (48, 64, 120)
@@ -140,7 +135,7 @@ def test_a_broken_index_of_a_heic_is_refused() -> None:
         read_photo(broken)
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", avif("AVIF")])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
 def test_orientation_is_found_beside_large_metadata(format: str) -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "x" * 60_000
@@ -246,14 +241,12 @@ def test_avif_is_told_by_its_brands() -> None:
     assert is_avif(data[:8] + b"mif1" + data[12:])  # still among the compatible ones
 
 
-@pytest.mark.process
 def test_a_slow_avif_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models.photos.avif_process, "MAX_WAIT_SECONDS", 0.01)
     with pytest.raises(PhotoError, match="too much memory or time to decode"):
         read_photo(encode(draw(), "AVIF"))
 
 
-@pytest.mark.process
 def test_an_avif_that_needs_too_much_memory_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit holds in the process that decodes: here, too little for 12 megapixels."""
     source = (

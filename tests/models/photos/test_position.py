@@ -146,7 +146,6 @@ def test_xmp_as_elements_and_broken_xmp() -> None:
         assert read_position(photo(xmp=ATTRIBUTES.replace(old, new))) is None
 
 
-@pytest.mark.process
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="needs exiftool")
 def test_what_exiftool_wrote(tmp_path: Path) -> None:
     # Of a PNG it writes metadata behind the pixels.

@@ -2,7 +2,6 @@
 
 import io
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +53,7 @@ COLOUR_FILES = {
 }
 
 
-def cases(names: Iterable[str]) -> list[object]:
-    """Names of photos; AVIF is read in a process of its own."""
-    process = pytest.mark.process
-    return [pytest.param(each, marks=process) if "avif" in each else each for each in names]
-
-
-@pytest.mark.parametrize("name", cases(COLOUR_FILES))
+@pytest.mark.parametrize("name", COLOUR_FILES)
 def test_formats_in_colour(name: str, tmp_path: Path) -> None:
     image = read_photo(COLOUR_FILES[name])
     assert image.shape == (48, 64, 3)
@@ -178,7 +171,7 @@ def test_reduced_decode_shows_the_same_picture() -> None:
     assert np.abs(np.asarray(full, float) - read_photo(data, 150)).mean() < 2
 
 
-@pytest.mark.parametrize("name", cases(BAD_PHOTOS))
+@pytest.mark.parametrize("name", BAD_PHOTOS)
 def test_bad_content_is_explained(name: str, tmp_path: Path) -> None:
     data, message = BAD_PHOTOS[name]
     with pytest.raises(PhotoError, match=message):

@@ -185,7 +185,6 @@ print(sorted({"torch", "gradio", "wandb", "ray", "pyarrow", "cv2"} & set(sys.mod
 """
 
 
-@pytest.mark.process
 def test_what_is_mistyped_is_said_before_torch_is_imported(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     answer = subprocess.run(
@@ -269,7 +268,7 @@ def test_foreign_tables_stay(
         (tmp_path / name).unlink()
 
 
-@pytest.mark.parametrize("how", ["sidecar", pytest.param("embed", marks=pytest.mark.process)])
+@pytest.mark.parametrize("how", ["sidecar", "embed"])
 def test_places_are_listed_written_and_undone(
     how: str, model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -116,7 +116,6 @@ def test_distributions_are_those_of_wandb() -> None:
             assert type(found.low) is type(found.high) is type(expected.low)
 
 
-@pytest.mark.process
 @pytest.mark.usefixtures("quick_trials")
 @pytest.mark.parametrize("method", ["bayes", "random"])
 def test_settings_are_drawn_from_their_range(method: str, tmp_path: Path) -> None:
@@ -141,7 +140,6 @@ def test_settings_are_drawn_from_their_range(method: str, tmp_path: Path) -> Non
     assert len({row["learning_rate"] for row in rows}) == 3
 
 
-@pytest.mark.process
 @pytest.mark.usefixtures("quick_trials")
 def test_grid_with_a_wrong_value_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     searched = {"label_smoothing": {"values": [1.5, 0.0, 0.1]}}
@@ -158,7 +156,6 @@ def test_grid_with_a_wrong_value_goes_on(tmp_path: Path, capsys: pytest.CaptureF
         assert float(row["best_val_top1"]) == last["best_val_top1"]
 
 
-@pytest.mark.process
 @pytest.mark.usefixtures("quick_trials")
 def test_bad_trials_are_stopped_early(tmp_path: Path) -> None:
     """One trial cannot learn; Hyperband sees that after a good one."""
@@ -188,7 +185,6 @@ def test_bad_trials_are_stopped_early(tmp_path: Path) -> None:
 SEARCHED = {"learning_rate": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-2}}
 
 
-@pytest.mark.process
 @pytest.mark.usefixtures("quick_trials")
 def test_stopped_search_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
@@ -225,7 +221,6 @@ def test_stopped_search_goes_on(
     assert [row["state"] for row in read_rows(out)].count("COMPLETE") == 3
 
 
-@pytest.mark.process
 def test_killed_search_goes_on_where_its_training_was(
     landmark_photos: Path, tmp_path: Path
 ) -> None:

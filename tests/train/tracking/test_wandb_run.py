@@ -84,7 +84,6 @@ def good_run(
 
 
 # First: while the last two tests of a file run, their worker already has its next file.
-@pytest.mark.process
 def test_a_run_survives_every_kind_of_server(
     landmark_photos: Path, finished_scratch: Path, tmp_path: Path
 ) -> None:
@@ -147,7 +146,6 @@ def test_limits_hold_what_is_promised() -> None:
     assert wandb_run.ANSWER_SECONDS + wandb_run.FINISH_SECONDS <= 45 - 10
 
 
-@pytest.mark.training
 def test_a_training_does_not_depend_on_its_server(
     landmark_photos: Path,
     finished_scratch: Path,
@@ -175,7 +173,6 @@ def test_a_training_does_not_depend_on_its_server(
     assert list((run_dir / "wandb").glob("offline-run-*"))
 
 
-@pytest.mark.training
 def test_a_training_is_a_run_and_a_model(team: FakeWandb, good_run: Path) -> None:
     run = team.runs[(good_run / "wandb" / "id").read_text()]
     assert (run.display_name, run.state, run.exit_code) == ("good", "finished", 0)
@@ -216,7 +213,6 @@ def test_a_training_is_a_run_and_a_model(team: FakeWandb, good_run: Path) -> Non
     assert f"{file_digest(Path(split['root'], split['val'][0]))}  {split['val'][0]}" in listing
 
 
-@pytest.mark.training
 def test_worse_run_does_not_take_best(
     team: FakeWandb,
     client: Client,
@@ -239,7 +235,6 @@ def test_worse_run_does_not_take_best(
     assert team.version(f"{MODEL}:best") is before
 
 
-@pytest.mark.training
 def test_test_figures_reach_the_artifact(
     team: FakeWandb,
     client: Client,
@@ -314,7 +309,6 @@ def test_prune_lists_first_and_spares_what_has_a_name(
         assert versions() == [f"{MODEL}:v1", f"{MODEL}:v4", f"{MODEL}:v5"]
 
 
-@pytest.mark.process
 def test_promote_and_prune_answer_without_a_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
