@@ -30,7 +30,7 @@ COMMANDS = (
     "train.notebooks",
     "models.tag",
     "demo.py",
-)  # fmt: skip - one line a kind of command
+)  # fmt: skip - four a line, not one
 
 
 def seconds(command: list[str], root: Path) -> float:
