@@ -216,7 +216,7 @@ def test_the_app_answers_uploads_and_says_what_is_no_photo(toy_model: Path) -> N
 
 
 @pytest.mark.training
-def test_a_lesson_goes_on_and_a_finished_run_stays(
+def test_a_lesson_resumes_and_a_finished_run_stays(
     landmark_photos: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

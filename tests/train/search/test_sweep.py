@@ -143,7 +143,7 @@ def test_settings_are_drawn_from_their_range(method: str, tmp_path: Path) -> Non
 
 @pytest.mark.process
 @pytest.mark.usefixtures("quick_trials")
-def test_grid_with_a_wrong_value_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_grid_with_a_wrong_value_continues(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     searched = {"label_smoothing": {"values": [1.5, 0.0, 0.1]}}
     path = write_sweep(tmp_path / "grid.yaml", TINY | searched, method="grid")
     out = tmp_path / "out"
@@ -190,7 +190,7 @@ SEARCHED = {"learning_rate": {"distribution": "log_uniform_values", "min": 1e-4,
 
 @pytest.mark.process
 @pytest.mark.usefixtures("quick_trials")
-def test_stopped_search_goes_on(
+def test_stopped_search_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """Ctrl-C in the first trial; then the same command, then more trials."""
@@ -226,7 +226,7 @@ def test_stopped_search_goes_on(
 
 
 @pytest.mark.process
-def test_killed_search_goes_on_where_its_training_was(
+def test_killed_search_continues_where_its_training_was(
     landmark_photos: Path, tmp_path: Path
 ) -> None:
     """With a training in earnest: it and its search are killed, and both continue."""

@@ -169,8 +169,11 @@ def test_a_training_does_not_depend_on_its_server(
     with FakeWandb() as server, Client(server, tmp_path / "home").here():
         assert run_training(small(landmark_photos, run_dir)) == 0
     assert "wandb sync" in capsys.readouterr().out
-    alone = read_records(finished_scratch)
-    assert [r["val/loss"] for r in read_records(run_dir)] == [r["val/loss"] for r in alone]
+    losses, expected = (
+        [record["val/loss"] for record in read_records(folder)]
+        for folder in (run_dir, finished_scratch)
+    )
+    assert losses == expected
     assert (run_dir / "model.pt").is_file()
     assert list((run_dir / "wandb").glob("offline-run-*"))
 
@@ -351,7 +354,7 @@ def test_offline_run_reaches_the_server_later(
     assert [used.type for used in run.used] == ["dataset"]
 
 
-def test_stopped_run_is_closed_and_goes_on(
+def test_stopped_run_is_closed_and_resumes(
     fake_wandb: FakeWandb,
     landmark_photos: Path,
     tmp_path: Path,
