@@ -89,8 +89,10 @@ def run_here(path: Path) -> str:
 
 @pytest.mark.training
 def test_all_run_to_the_end_on_drawn_photos(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if request.config.getoption("--quick"):
+        pytest.skip("trains, after ten seconds of other cells")
     for variable in ("LANDMARKS_DATA", "LANDMARKS_OUTSIDE", "SM_CHANNEL_TRAINING"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("LANDMARKS_LESSON", str(tmp_path / "lesson"))
