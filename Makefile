@@ -18,7 +18,7 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Made anew when requirements.txt changes; the marker comes last, so a broken install is repeated.
+# Rebuilt when requirements.txt changes; the marker comes last, so a broken install is repeated.
 .venv/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Landmarks needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }

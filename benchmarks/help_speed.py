@@ -1,7 +1,7 @@
 """How soon each command answers --help and a mistyped flag.
 
 python benchmarks/help_speed.py [--root CHECKOUT]; runs each command in a fresh process, as a person
-would, and prints the median of five starts in seconds. --root measures another checkout (of an
+would, and prints the median of three starts in seconds. --root measures another checkout (of an
 earlier commit) with this one's Python. Results of this project: help_speed.csv.
 """
 
@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-ROUNDS = 5
+ROUNDS = 3
 COMMANDS = (
     "train.transfer",
     "train.scratch",
@@ -30,7 +30,7 @@ COMMANDS = (
     "train.notebooks",
     "models.tag",
     "demo.py",
-)  # fmt: skip - one line a kind of command
+)  # fmt: skip - four a line, not one
 
 
 def seconds(command: list[str], root: Path) -> float:

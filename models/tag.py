@@ -8,68 +8,86 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import tyro
-from tqdm import tqdm
 
+from models.command_line import parse_flags
 from models.metadata.exiftool import ExiftoolError, check_exiftool
+from models.model_file.model_path import ModelFileError, find_model
 from models.tagging.photo_list import PhotosNotFound, check_names, find_photos
 from models.tagging.table import TableError, check_format, one_line
 from models.tagging.workers import WorkerError, cores, tag_photos, warm_up
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from models.tagging.resumable_table import ResumableTable
     from models.tagging.tagger import Tagger
 
+EXAMPLES = (
+    "python -m models.tag ~/Pictures --out tags.csv",
+    'python -m models.tag "2024/**/*.jpg" --out tags.parquet --model runs/ID',
+    "python -m models.tag ~/Pictures --out tags.csv --write sidecar --dry-run",
+)
+RESUME = "run the same command again to resume"
 ERRORS_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class TagConfig:
-    """Say of each photo which landmark it shows and where that is; a row a photo.
+    """Tell for each photo which landmark it shows and where that is; one row per photo.
 
-    The same line again goes on after Ctrl-C or a kill, and adds what is new to a finished table.
+    After Ctrl-C or a kill, run the same command again to resume. On a finished table it adds the
+    photos that are new.
     """
+
+    GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "photos and table": ("photos", "out"),
+        "model": ("model", "artifact"),
+        "hardware": ("workers", "ray"),
+        "places": ("write", "dry_run", "overwrite_gps", "min_score", "undo"),
+    }
 
     photos: tyro.conf.Positional[tuple[str, ...]] = ()
     """Folders (searched to any depth), photos, patterns ("2024/**/*.jpg"), @FILE for a list with
-    one path a line, - for such a list on the standard input."""
+    one path per line, - for such a list on the standard input."""
     out: Path | None = None
-    """The table: .csv, .json or .parquet."""
+    """The table to write: .csv, .json or .parquet."""
     model: Path | None = None
     """A model file or a run folder (runs/ID)."""
     artifact: str | None = None
-    """Else a W&B model, entity/project/landmarks:best (or LANDMARKS_ARTIFACT). With neither: what
-    demo.py would serve."""
+    """Instead of --model: a W&B model, entity/project/landmarks:best (or LANDMARKS_ARTIFACT). With
+    neither, the model that demo.py would serve."""
     workers: int | None = None
-    """Processes with a model and a core each; none: all cores."""
+    """Processes, each with a model and a core; none: one per core."""
     ray: str | None = None
     """Tag on a Ray cluster: its address, or local for one on this machine. Photos and --out must be
     reachable under the same path on all its machines."""
     write: Literal["none", "sidecar", "embed"] = "none"
     """Also write places and keywords of known landmarks: into XMP files beside the photos, or into
-    the photos themselves (by exiftool). Photos that have a position are left alone."""
+    the photos themselves (with exiftool). Photos that have a position are left alone."""
     dry_run: bool = False
-    """With --write: list what would be written, and write the table alone."""
+    """With --write: list what would be written, and write only the table."""
     overwrite_gps: bool = False
-    """With --write: replace positions that photos have."""
+    """With --write: replace the positions that photos have."""
     min_score: float | None = None
     """With --write: only for photos whose known_score in the table is at least this; none: for all
-    that count as known. The model's card says how many wrong ones a score lets pass."""
+    that count as known. The model's card says how many wrong ones a score lets through."""
     undo: Path | None = None
-    """Take back what --write has written: the journal that it named. Nothing else is done."""
+    """Undo what --write has written: give the journal that it named. Nothing else is done."""
 
 
 class UsageError(ValueError):
-    """Flags that do not fit; the message names the fix."""
+    """Flags that do not fit together; the message names the fix."""
 
 
 def check_config(config: TagConfig) -> None:
-    """Refuse what would fail after hours.
+    """Refuse what would fail after hours, before torch is imported.
 
     Raises:
-        UsageError: And TableError, PhotosNotFound, ExiftoolError: in one line what to change.
+        UsageError: And TableError, PhotosNotFound, ModelFileError, ExiftoolError: in one line what
+            to change.
     """
     if config.undo is not None:
         if config.photos or config.out:
@@ -88,6 +106,8 @@ def check_config(config: TagConfig) -> None:
         raise UsageError("--workers needs at least 1")
     if config.model is not None and config.artifact is not None:
         raise UsageError("--model and --artifact exclude each other")
+    if config.model is not None:
+        find_model(config.model)
     settings = (config.dry_run, config.overwrite_gps, config.min_score is not None)
     if config.write == "none" and any(settings):
         raise UsageError(
@@ -99,34 +119,31 @@ def check_config(config: TagConfig) -> None:
 
 
 def tag(config: TagConfig) -> int:
-    """Tag, write the table, then the places.
+    """Tag photos, write the table, then the places.
 
     Returns:
         The exit status: 1 if no photo could be read.
     """
-    from models.predictor import ModelFileError
     from models.sources.served_model import ModelSource
     from models.tagging.resumable_table import ResumableTable
     from models.tagging.tagger import Tagger
 
-    try:
-        served = ModelSource.open(config.model, config.artifact).served
-    except ModelFileError as error:
-        raise UsageError(str(error)) from error
+    served = ModelSource.open(config.model, config.artifact).served
     tagger = Tagger(served.predictor, served.origin and served.origin.version)
-    with ResumableTable(config.out, tagger.predictor.digest) as work:
-        _tag_photos(config, tagger, work)
-        counts, errors = work.counts(), work.errors(ERRORS_SHOWN)
+    with ResumableTable(config.out, tagger.predictor.digest) as table:
+        _tag_photos(config, tagger, table)
+        counts, errors = table.counts(), table.errors(ERRORS_SHOWN)
         if counts.photos == 0:
             raise UsageError(f"no photos in {' '.join(config.photos)}")
-        work.write_table()
+        table.write_table()
         if config.write != "none":
             from models.metadata.write_places import record_places
 
             embedded = config.write == "embed"
             settings = (embedded, config.dry_run, config.overwrite_gps, config.min_score)
-            record_places(work, tagger.predictor, *settings)
-        work.finish()
+            record_places(table, tagger.predictor, *settings)
+        # Only now: a run that is stopped while it writes places resumes with all rows.
+        table.finish()
     failed = counts.photos - counts.read
     for error in errors:
         print(f"could not be read: {one_line(error)}", file=sys.stderr)
@@ -140,38 +157,43 @@ def tag(config: TagConfig) -> int:
     return 0 if counts.read else 1
 
 
-def _tag_photos(config: TagConfig, tagger: "Tagger", work: "ResumableTable") -> None:
+def _tag_photos(config: TagConfig, tagger: "Tagger", table: "ResumableTable") -> None:
     """Add the rows that are missing; photos that have one already count as done."""
+    from tqdm import tqdm
+
     with tqdm(desc="tagging", unit="photo", smoothing=0.05) as bar:
 
         def missing() -> Iterator[str]:
             for path in find_photos(config.photos):
-                if work.claim(path):
+                if table.claim(path):
                     yield path
                 else:
                     bar.update()
 
+        # A second search counts photos for the bar, while the first ones are tagged. The standard
+        # input can be read only once.
         if "-" not in config.photos:
             threading.Thread(target=_count, args=(config.photos, bar), daemon=True).start()
         if config.ray is not None:
             from models.tagging.ray_tagging import tag_on_ray
 
-            tag_on_ray(missing(), tagger, work, config.ray, config.workers, bar.update)
+            tag_on_ray(missing(), tagger, table, config.ray, config.workers, bar.update)
             return
         for path, row in tag_photos(missing(), tagger, config.workers or cores()):
-            work.add([(path, row)])
+            table.add([(path, row)])
             bar.update()
 
 
-def _count(names: Iterable[str], bar: tqdm) -> None:
-    """Tell a progress bar how many photos there are, while they are being tagged."""
-    with contextlib.suppress(OSError, PhotosNotFound):  # as the other search will say
+def _count(names: Iterable[str], bar: "tqdm") -> None:
+    """Tell a progress bar how many photos there are."""
+    with contextlib.suppress(OSError, PhotosNotFound):  # the other search reports these
         bar.total = sum(1 for _ in find_photos(names))
         bar.refresh()
 
 
 def main(config: TagConfig) -> int:
-    """Tag, or undo."""
+    """Tag, or undo; return the exit status."""
+    # SIGTERM, which a system sends before it shuts down, stops a run as Ctrl-C does.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         check_config(config)
@@ -182,18 +204,18 @@ def main(config: TagConfig) -> int:
         if config.ray is None:
             warm_up()
         return tag(config)
-    except (UsageError, PhotosNotFound, TableError, ExiftoolError) as error:
+    except (UsageError, PhotosNotFound, TableError, ModelFileError, ExiftoolError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (WorkerError, OSError, sqlite3.Error) as error:
-        print(f"error: {error}; the same line again goes on", file=sys.stderr)
+        print(f"error: {error}; {RESUME}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; the same line again goes on", file=sys.stderr)
+        print(f"stopped; {RESUME}", file=sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(TagConfig, prog="python -m models.tag")))
+    sys.exit(main(parse_flags(TagConfig, prog="python -m models.tag", examples=EXAMPLES)))

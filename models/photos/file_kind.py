@@ -44,9 +44,14 @@ FRAME_NAMES = {0xC3: "lossless JPEG", 0xF7: "JPEG-LS"}
 SAMPLES = {1: "-bit", 2: "-bit signed", 3: "-bit float"}
 # By the tag 262: name and channels without alpha.
 COLOURS = {
-    0: ("inverted grey", 1), 1: ("grey", 1), 2: ("RGB", 3), 3: ("palette", 1), 5: ("CMYK", 4),
-    6: ("YCbCr", 3), 8: ("Lab", 3),
-}  # fmt: skip
+    0: ("inverted grey", 1),
+    1: ("grey", 1),
+    2: ("RGB", 3),
+    3: ("palette", 1),
+    5: ("CMYK", 4),
+    6: ("YCbCr", 3),
+    8: ("Lab", 3),
+}
 READ_TIFF = re.compile(
     r"an? ([1248]-bit (inverted )?grey|(8|16)-bit (grey|RGB)|[1248]-bit palette|"
     r"(12-bit|32-bit|32-bit float) grey|16-bit inverted grey|(8|16)-bit CMYK|"

@@ -19,8 +19,12 @@ OPEN_INFO[MM, 0, (1,), 1, (16,), ()] = ("I;16B", "I;16B")
 OPEN_INFO[MM, 1, (1,), 1, (32,), ()] = ("I", "I;32B")
 # libtiff returns native byte order, which Pillow knows of these under another name.
 NATIVE = {
-    "I;32BS": "I;32NS", "I;32S": "I;32NS", "I;32B": "I;32N", "F;32BF": "F;32NF", "F;32F": "F;32NF",
-}  # fmt: skip
+    "I;32BS": "I;32NS",
+    "I;32S": "I;32NS",
+    "I;32B": "I;32N",
+    "F;32BF": "F;32NF",
+    "F;32F": "F;32NF",
+}
 
 
 def mend_tiff(image: TiffImageFile) -> str | None:

@@ -92,19 +92,19 @@ def tag_photos(paths: Iterable[str], tagger: "Tagger", workers: int) -> Iterator
                 if not broken:
                     chunk, future = waiting.popleft()
                     yield from zip(chunk, future.result(), strict=True)
-        # Chunks that were finished count; each of the others may hold the photo that kills.
+        # Finished chunks count; any photo of the others may be the one that kills.
+        left: deque[tuple[str, Row | None]] = deque()
         for chunk, future in waiting:
-            if future.exception() is None:
-                yield from zip(chunk, future.result(), strict=True)
-            else:
-                yield from _tag_alone(chunk, tagger)
+            unfinished = future.exception() is not None
+            rows = [None] * len(chunk) if unfinished else future.result()
+            left.extend(zip(chunk, rows, strict=True))
         waiting.clear()
+        yield from _tag_alone(left, tagger)
 
 
-def _tag_alone(paths: list[str], tagger: "Tagger") -> Iterator[tuple[str, Row]]:
-    """Tag one photo at a time, to know which one kills its process."""
-    left = deque(paths)
-    while left:
+def _tag_alone(left: deque[tuple[str, Row | None]], tagger: "Tagger") -> Iterator[tuple[str, Row]]:
+    """Tag the photos that have no row yet, one at a time, to know which one kills its process."""
+    while left:  # once per killed process
         with _pool(tagger, 1) as pool:
             # Without a photo first: if that fails too, no photo is to blame.
             if isinstance(_submit(pool, []).exception(), BrokenProcessPool):
@@ -113,16 +113,20 @@ def _tag_alone(paths: list[str], tagger: "Tagger") -> Iterator[tuple[str, Row]]:
                     "little memory: use fewer --workers"
                 )
             while left:
-                future = _submit(pool, [left[0]])
-                broken = isinstance(future.exception(), BrokenProcessPool)
-                path = left.popleft()
-                if broken:
-                    row = tagger.empty_row(path)
-                    killed = "killed the process that read it; perhaps there is too little memory"
-                    row["error"] = f"{Path(row['photo']).name} {killed}"
-                    yield path, row
-                    break
-                yield path, future.result()[0]
+                path, row = left.popleft()
+                if row is None:
+                    future = _submit(pool, [path])
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        yield path, _killed_row(path, tagger)
+                        break
+                    row = future.result()[0]
+                yield path, row
+
+
+def _killed_row(path: str, tagger: "Tagger") -> Row:
+    row = tagger.empty_row(path)
+    killed = "killed the process that read it; perhaps there is too little memory"
+    return row | {"error": f"{Path(row['photo']).name} {killed}"}
 
 
 @contextlib.contextmanager

@@ -76,7 +76,6 @@ def test_wrong_input_is_said(model_path: Path, images: torch.Tensor, message: st
         Predictor.load(model_path).probabilities(images)
 
 
-@pytest.mark.process
 def test_file_runs_where_only_torch_is(model_path: Path, tmp_path: Path) -> None:
     script = tmp_path / "alone.py"
     script.write_text(

@@ -1,4 +1,4 @@
-"""Files that are no photo, each for another reason, and what the reader says of them."""
+"""Files that are not photos, each for another reason, and what the reader says about them."""
 
 import gzip
 import io
@@ -40,7 +40,7 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def noisy() -> Image.Image:
-    """A picture that no encoder makes small, so that a cut hits its pixels."""
+    """A picture that does not compress, so that a cut hits its pixels."""
     rng = np.random.default_rng(0)
     return Image.fromarray(rng.integers(0, 256, (120, 160, 3), dtype=np.uint8))
 

@@ -1,4 +1,4 @@
-"""Small files that ask for much memory or time, built byte by byte; none is a photo's way."""
+"""Small files that ask for much memory or time, built byte by byte, unlike any real photo."""
 
 import gzip
 import io
@@ -25,14 +25,19 @@ def progressive(size: tuple[int, int], scans: int) -> bytes:
     width, height = size
     blocks = -(-width // 8) * -(-height // 8)
     nothing = bytes(-(-blocks // 16384) * 15 // 8 + 2)  # runs of 2^14 blocks, 15 bits each
-    return b"".join([
-        b"\xff\xd8", segment(0xDB, bytes([0]) + bytes([1]) * 64),
-        segment(0xC2, struct.pack(">BHHBBBB", 8, height, width, 1, 1, 0x11, 0)),
-        segment(0xC4, bytes([0x00, 1, *bytes(15), 0])),
-        segment(0xC4, bytes([0x10, 1, *bytes(15), 0xE0])),
-        segment(0xDA, bytes([1, 1, 0, 0, 0, 0])), bytes(blocks // 8 + 1),
-        *[segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + nothing] * (scans - 1), b"\xff\xd9",
-    ])  # fmt: skip
+    return b"".join(
+        [
+            b"\xff\xd8",
+            segment(0xDB, bytes([0]) + bytes([1]) * 64),
+            segment(0xC2, struct.pack(">BHHBBBB", 8, height, width, 1, 1, 0x11, 0)),
+            segment(0xC4, bytes([0x00, 1, *bytes(15), 0])),
+            segment(0xC4, bytes([0x10, 1, *bytes(15), 0xE0])),
+            segment(0xDA, bytes([1, 1, 0, 0, 0, 0])),
+            bytes(blocks // 8 + 1),
+            *[segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + nothing] * (scans - 1),
+            b"\xff\xd9",
+        ]
+    )
 
 
 def after_start(jpeg: bytes, *segments: bytes) -> bytes:
@@ -125,8 +130,9 @@ def heif(
     )
     owned = b"".join(
         struct.pack(">HB", i, count) + bytes(range(1, count + 1))
-        for i, (kind, _) in enumerate(items, 1) if kind != b"Exif"
-    )  # fmt: skip
+        for i, (kind, _) in enumerate(items, 1)
+        if kind != b"Exif"
+    )
     shown = sum(kind != b"Exif" for kind, _ in items)
     linked = b"".join(
         box(kind, struct.pack(f">HH{len(to)}H", start, len(to), *to))
@@ -181,7 +187,7 @@ def nested_xmp(depth: int) -> bytes:
 
 JPEG, PNG = encode(draw(), "JPEG"), encode(draw(), "PNG")
 LOOP = struct.pack("<HHII", 0x8769, 4, 1, 8)  # the Exif directory is this one again
-# Name -> what makes the file, so that a test pays for those alone that it takes.
+# Name -> what makes the file: a test pays only for the files that it makes.
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "many scans": (lambda: progressive((640, 480), 101), "has 101 scans"),
     "long exif": (
@@ -203,7 +209,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: understated(encode(draw((640, 480)), "HEIF"), 64),
         "is damaged",
     ),
-}  # fmt: skip
+}
 READ: dict[str, Callable[[], bytes]] = {
     "hundred scans": lambda: progressive((640, 480), 100),
     "exif loop": lambda: after_start(JPEG, segment(0xE1, b"Exif\0\0" + directory(LOOP))),
@@ -211,11 +217,21 @@ READ: dict[str, Callable[[], bytes]] = {
         PNG, chunk(b"eXIf", shared_values(100, 1_000_000))
     ),
     "nested xmp": lambda: after_start(JPEG, segment(0xE1, nested_xmp(9000))),
-    "giant xmp": lambda: after_header(PNG, chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"<x>" * 350_000)),  # noqa: E501
-    "compressed text": lambda: after_header(PNG, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(20_000_000)))),  # noqa: E501
-    "compressed exif": lambda: after_header(PNG, chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(bytes(20_000_000)))),  # noqa: E501
-    "compressed profile": lambda: after_header(PNG, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(20_000_000)))),  # noqa: E501
-    "text after the pixels": lambda: PNG[:-12] + chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(bytes(20_000_000))) + PNG[-12:],  # noqa: E501
+    "giant xmp": lambda: after_header(
+        PNG, chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"<x>" * 350_000)
+    ),
+    "compressed text": lambda: after_header(
+        PNG, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(20_000_000)))
+    ),
+    "compressed exif": lambda: after_header(
+        PNG, chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(bytes(20_000_000)))
+    ),
+    "compressed profile": lambda: after_header(
+        PNG, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(20_000_000)))
+    ),
+    "text after the pixels": lambda: (
+        PNG[:-12] + chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(bytes(20_000_000))) + PNG[-12:]
+    ),
     "thousands of texts": lambda: after_header(PNG, chunk(b"tEXt", b"a\0b") * 5000),
     "garbage profile": lambda: after_start(
         JPEG, segment(0xE2, b"ICC_PROFILE\0\x01\x01" + bytes(60_000))
@@ -223,7 +239,7 @@ READ: dict[str, Callable[[], bytes]] = {
     "photo with an archive": lambda: JPEG + zip_bomb(),
     "photo with a page": lambda: JPEG + b"<html><script>alert(1)</script></html>",
     "understated avif": lambda: understated(encode(draw((640, 480)), "AVIF", speed=10), 64),
-}  # fmt: skip
+}
 # Of 50 megapixels, so seconds each: either answered or refused.
 LARGE: dict[str, Callable[[], bytes]] = {
     "large png": lambda: flat_png(HALF, 3),

@@ -1,4 +1,4 @@
-"""Photos as an attacker or a failing disk would make them: the same ones for the same seed.
+"""Photos as an attacker or a failing disk would make them, the same ones for the same seed.
 
 Three in four are a small photo of some format and mode, changed; the rest are files that ask for
 much memory or time (costly_photos), or no photos at all.
@@ -48,20 +48,38 @@ def photos() -> dict[str, bytes]:
     several = {"save_all": True, "append_images": [other]}
     # Copies: an image that was saved as JPEG cannot be saved as TIFF.
     made = [
-        ("JPEG", image, {"exif": exif}), ("JPEG", image, {"progressive": True}),
-        ("JPEG", image.convert("CMYK"), {}), ("JPEG", grey, {}), ("MPO", image, several),
-        ("PNG", image, {"exif": exif}), ("PNG", palette.convert("1"), {}), ("PNG", deep, {}),
-        ("PNG", palette, {"transparency": 3}), ("PNG", clear, {}), ("PNG", image, several),
-        ("WEBP", image, {"exif": exif}), ("WEBP", clear, {"lossless": True}),
-        ("WEBP", image, several), ("GIF", palette, {}), ("GIF", palette, several),
-        ("BMP", image, {}), ("BMP", palette, {}), ("TIFF", image, {"exif": exif}),
-        ("TIFF", image, {"compression": "tiff_lzw"}), ("TIFF", deep, {}), ("TIFF", real, {}),
+        ("JPEG", image, {"exif": exif}),
+        ("JPEG", image, {"progressive": True}),
+        ("JPEG", image.convert("CMYK"), {}),
+        ("JPEG", grey, {}),
+        ("MPO", image, several),
+        ("PNG", image, {"exif": exif}),
+        ("PNG", palette.convert("1"), {}),
+        ("PNG", deep, {}),
+        ("PNG", palette, {"transparency": 3}),
+        ("PNG", clear, {}),
+        ("PNG", image, several),
+        ("WEBP", image, {"exif": exif}),
+        ("WEBP", clear, {"lossless": True}),
+        ("WEBP", image, several),
+        ("GIF", palette, {}),
+        ("GIF", palette, several),
+        ("BMP", image, {}),
+        ("BMP", palette, {}),
+        ("TIFF", image, {"exif": exif}),
+        ("TIFF", image, {"compression": "tiff_lzw"}),
+        ("TIFF", deep, {}),
+        ("TIFF", real, {}),
         ("TIFF", image, {"compression": "tiff_adobe_deflate"}),
-        ("TIFF", image, {"compression": "jpeg"}), ("TIFF", image.convert("CMYK"), {}),
+        ("TIFF", image, {"compression": "jpeg"}),
+        ("TIFF", image.convert("CMYK"), {}),
         ("TIFF", image.copy(), {"save_all": True, "append_images": [other.copy()]}),
-        ("HEIF", image, {"exif": exif.tobytes()}), ("HEIF", clear, {}), ("HEIF", image, several),
-        ("AVIF", image, {"exif": exif, "speed": 10}), ("AVIF", clear, {"speed": 10}),
-    ]  # fmt: skip
+        ("HEIF", image, {"exif": exif.tobytes()}),
+        ("HEIF", clear, {}),
+        ("HEIF", image, several),
+        ("AVIF", image, {"exif": exif, "speed": 10}),
+        ("AVIF", clear, {"speed": 10}),
+    ]
     return {
         f"{format} {image.mode} {' '.join(options)}".strip(): encode(
             image.copy(), format, **options
@@ -112,7 +130,7 @@ def repeat_part(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def declare_size(data: bytes, rng: np.random.Generator) -> bytes:
-    """Another width and height where the format's header has them: huge, zero, negative, odd."""
+    """Write another width and height into the header: huge, zero, negative, odd."""
     one = int(rng.choice([0, 1, 15, 16, 97, 4000, 16_384, 30_000, 65_535, 2**31 - 1, 2**32 - 1]))
     two = int(rng.choice([0, 1, 16, 73, 4000, 50_000, 65_535, 2**32 - 1]))
     small, large = struct.pack("<HH", one & 0xFFFF, two & 0xFFFF), struct.pack(">II", one, two)
@@ -138,8 +156,16 @@ def declare_size(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 CHANGES: tuple[Callable[[bytes, np.random.Generator], bytes], ...] = (
-    flip_bits, flip_head, fill_run, cut_off, insert, remove, swap_parts, repeat_part, declare_size,
-)  # fmt: skip
+    flip_bits,
+    flip_head,
+    fill_run,
+    cut_off,
+    insert,
+    remove,
+    swap_parts,
+    repeat_part,
+    declare_size,
+)
 NO_PHOTOS = {
     "pickled code": pickle.dumps(print),
     "polyglot of GIF and script": b"GIF89a/*" + bytes(40) + b"*/=1;alert(1)",
@@ -149,20 +175,45 @@ NO_PHOTOS = {
     "jpeg start alone": b"\xff\xd8",
 }
 NAMES = (
-    "photo", "фото 写真 🗼", "../../x", "..\\..\\x", "C:\\x", "/etc/x", "a\nb", "a\tb", "-rf",
-    "a\r\nSet-Cookie: b", "<img src=x onerror=alert(1)>", "x" * 240, "--help", ".hidden", "con",
-    "%2e%2e%2fx", "=cmd()", '"quoted"', "'; drop table photos", "\u202egpj.exe", "${HOME}",
+    "photo",
+    "фото 写真 🗼",
+    "../../x",
+    "..\\..\\x",
+    "C:\\x",
+    "/etc/x",
+    "a\nb",
+    "a\tb",
+    "-rf",
+    "a\r\nSet-Cookie: b",
+    "<img src=x onerror=alert(1)>",
+    "x" * 240,
+    "--help",
+    ".hidden",
+    "con",
+    "%2e%2e%2fx",
+    "=cmd()",
+    '"quoted"',
+    "'; drop table photos",
+    "\u202egpj.exe",
+    "${HOME}",
     "a\x1b[2J",
-)  # fmt: skip
+)
 EXTENSIONS = {
-    "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp",
-    "TIFF": "tif", "HEIF": "heic", "AVIF": "avif",
-}  # fmt: skip
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "PNG": "png",
+    "WEBP": "webp",
+    "GIF": "gif",
+    "BMP": "bmp",
+    "TIFF": "tif",
+    "HEIF": "heic",
+    "AVIF": "avif",
+}
 
 
 @functools.cache
 def _special() -> list[tuple[str, Callable[[], bytes]]]:
-    """What is no changed photo, cheap ones first: a small run does not reach the seconds-long."""
+    """Files that are not changed photos, cheap ones first: a small run never reaches slow ones."""
     refused = [(name, make) for name, (make, _) in REFUSED.items()]
     wrong = [(name, functools.partial(bytes, data)) for name, (data, _) in BAD_PHOTOS.items()]
     other = [(name, functools.partial(bytes, data)) for name, data in NO_PHOTOS.items()]
@@ -172,7 +223,7 @@ def _special() -> list[tuple[str, Callable[[], bytes]]]:
 
 
 def mutated(count: int, seed: int) -> Iterator[Mutated]:
-    """Count files; each depends on the seed and its place alone."""
+    """Make count files; each depends only on the seed and its place."""
     kinds = list(photos().items())
     for index in range(count):
         rng = np.random.default_rng((seed, index))

@@ -38,8 +38,16 @@ def profile(
         value += bytes(-len(value) % 4)
         table += struct.pack(">4sII", name, place + len(content), len(value))
         content += value
-    head = struct.pack(">I4sI4s4s4s12x4s", place + len(content), b"", 0x04300000, kind,
-                       space.encode().ljust(4), connection, b"acsp").ljust(68, b"\0")  # fmt: skip
+    head = struct.pack(
+        ">I4sI4s4s4s12x4s",
+        place + len(content),
+        b"",
+        0x04300000,
+        kind,
+        space.encode().ljust(4),
+        connection,
+        b"acsp",
+    ).ljust(68, b"\0")
     head += struct.pack(">3i", *(round(n * 65536) for n in D50))
     return head.ljust(128, b"\0") + table + content
 

@@ -7,9 +7,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from train.config import RunConfig, TransferConfig
 from train.engine.training_run import run_training
+
+
+@contextmanager
+def no_program() -> Iterator[None]:
+    """Leave model.pt2 empty: torch.export takes most of the time of a tiny training."""
+
+    def save(program: None, path: Path, extra_files: dict[str, str]) -> None:
+        path.touch()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.export, "export", lambda *_, **__: None)
+        patch.setattr(torch.export, "load", lambda *_, **__: None)
+        patch.setattr(torch.export, "save", save)
+        yield
 
 
 def tiny(data: Path, run_dir: Path, **changes: object) -> TransferConfig:

@@ -40,11 +40,17 @@ def tiff(
     if packed:
         strips = [zlib.compress(strip) for strip in strips]
     short = {
-        256: [width], 257: [height], 258: [8 * values.itemsize] * channels,
-        259: [8 if packed else 1], 262: [photometric], 277: [channels], 278: [rows],
-        284: [2 if planar else 1], 338: list(extra),
+        256: [width],
+        257: [height],
+        258: [8 * values.itemsize] * channels,
+        259: [8 if packed else 1],
+        262: [photometric],
+        277: [channels],
+        278: [rows],
+        284: [2 if planar else 1],
+        338: list(extra),
         339: [{"u": 1, "i": 2, "f": 3}[values.dtype.kind]] * channels,
-    }  # fmt: skip
+    }
     short |= {tag: [value] for tag, value in (tags or {}).items()}
     fields = {tag: ("H", 3, values) for tag, values in short.items() if values}
     fields |= {273: ("I", 4, [0] * len(strips)), 279: ("I", 4, [len(strip) for strip in strips])}

@@ -68,7 +68,7 @@ def schedule_factor(step: int, steps: int, warmup_steps: int, schedule: str = "c
         warmup_steps: How many of them belong to the warm-up.
         schedule: "cosine" or "linear", the shape of the fall.
     """
-    if step < warmup_steps:
+    if step < warmup_steps:  # from above zero: a step at rate zero would be lost
         return (step + 1) / (warmup_steps + 1)
     done = (step - warmup_steps) / max(1, steps - warmup_steps)
     return 1 - done if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
@@ -89,6 +89,7 @@ def build_optimizer(
     """
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate)
+    # A group has one rule, so a group that holds the head and other layers becomes two.
     last = set(head.parameters())
     split = []
     for group in groups:

@@ -100,6 +100,7 @@ def build_phases(config: RunConfig) -> list[Phase]:
     """
     warmup_steps = functools.partial(_warmup_steps, config)
     if isinstance(config, TransferConfig):
+        # Random weights have no features that a head could learn from first.
         head_epochs = min(config.head_epochs, config.epochs) if config.pretrained else 0
         layer_decay = config.layer_decay if config.pretrained else 1.0
 

@@ -35,6 +35,7 @@ def train_job(config: TrainConfig) -> int:
         The exit status of run_training, or 1 where a variable of the job is wrong.
     """
     try:
+        # torchrun sets LOCAL_RANK for the processes that it starts: they go straight to training.
         if "LOCAL_RANK" not in os.environ and (processes := process_count()) > 1:
             launch(config, processes, sys.argv[1:])
         config = place_job(config)

@@ -78,7 +78,7 @@ def run_training(config: RunConfig, export: Export = export_model) -> int:
         config, run_dir = open_run(config)
         sources = open_sources(config, run_dir)
 
-        from train.tracking.wandb_run import Tracker  # with torch, as all that follows
+        from train.tracking.wandb_run import Tracker  # here torch begins to be imported
 
         tracker = Tracker()
         accelerator = _start(config)

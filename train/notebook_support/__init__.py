@@ -1,1 +1,1 @@
-"""What the notebooks call."""
+"""Functions for the notebooks: lessons, figures, and drawn photos of drawn landmarks."""

@@ -1,4 +1,4 @@
-"""Ten landmarks as drawings of a few shapes each, for photos that are free to show."""
+"""Draw ten landmarks from a few shapes each, for photos that anybody may show."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,13 +14,13 @@ WATER = (86, 128, 160)
 
 @dataclass(frozen=True)
 class Pen:
-    """Draws a landmark in its own units: x from its middle, y from its foot to its top at 1.
+    """Draw in a landmark's own units: x from its middle, y from 0 at its foot to 1 at its top.
 
     Attributes:
-        draw: On an enlarged picture.
-        foot: Pixel of (0, 0).
+        draw: Of the enlarged picture.
+        foot: Position of (0, 0) in pixels.
         unit_px: Pixels per unit.
-        colour: Of the stone or steel.
+        colour: (3,) float RGB of the stone or steel.
     """
 
     draw: ImageDraw.ImageDraw
@@ -29,37 +29,37 @@ class Pen:
     colour: np.ndarray
 
     def place(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-        """Pixels of points."""
+        """Return the pixels of points."""
         x, y = self.foot
         return [(x + self.unit_px * across, y - self.unit_px * up) for across, up in points]
 
     def shade(self, light: float) -> Colour:
-        """The colour, darker or lighter."""
+        """Return the colour, darker (light below 1) or lighter."""
         red, green, blue = (int(value) for value in (self.colour * light).clip(0, 255))
         return red, green, blue
 
     def shape(self, *points: tuple[float, float], light: float = 1.0) -> None:
-        """A polygon."""
+        """Draw a filled polygon."""
         self.draw.polygon(self.place(points), fill=self.shade(light))
 
     def box(self, left: float, foot: float, right: float, top: float, light: float = 1.0) -> None:
-        """A rectangle, its right third in shadow."""
+        """Draw a rectangle, its right third in shadow."""
         edge = left + 0.65 * (right - left)
         self.shape((left, foot), (right, foot), (right, top), (left, top), light=0.8 * light)
         self.shape((left, foot), (edge, foot), (edge, top), (left, top), light=light)
 
     def disc(self, x: float, y: float, across: float, up: float, light: float = 1.0) -> None:
-        """An ellipse around (x, y)."""
+        """Draw a filled ellipse around (x, y)."""
         box = self.place([(x - across, y + up), (x + across, y - up)])
         self.draw.ellipse(box, fill=self.shade(light))
 
     def line(self, *points: tuple[float, float], width: float, light: float = 1.0) -> None:
-        """A line through points; its width in units."""
+        """Draw a line through points, of a width in units."""
         thick = max(1, round(width * self.unit_px))
         self.draw.line(self.place(points), fill=self.shade(light), width=thick, joint="curve")
 
     def gate(self, x: float, width: float, height: float, light: float = 0.35) -> None:
-        """A round-arched opening that stands on the ground."""
+        """Draw a round-arched opening that stands on the ground."""
         half = width / 2
         left, right, top = x - half, x + half, height - half
         self.shape((left, 0), (right, 0), (right, top), (left, top), light=light)
@@ -67,7 +67,8 @@ class Pen:
 
 
 def draw_tower(pen: Pen) -> None:
-    """Four curved legs of steel lattice."""
+    """Draw four curved legs of steel lattice."""
+    # Wide at the foot and almost straight above: a power of the height left.
     ends = [(0.30 * (1 - up) ** 2.2 + 0.015, up) for up in np.linspace(0, 0.94, 12)]
     for side in (-1, 1):
         pen.line(*((side * across, up) for across, up in ends), width=0.035)
@@ -81,7 +82,7 @@ def draw_tower(pen: Pen) -> None:
 
 
 def draw_bridge(pen: Pen) -> None:
-    """Two portals, cables, and a deck over water."""
+    """Draw two portals, cables, and a deck over water."""
     pen.draw.rectangle([*pen.place([(-3, 0.12)])[0], *pen.place([(3, -0.5)])[0]], WATER)
     pen.box(-1.5, 0.3, 1.5, 0.36, 0.9)
     for x in (-0.55, 0.55):
@@ -89,6 +90,7 @@ def draw_bridge(pen: Pen) -> None:
             pen.box(x + side - 0.02, 0, x + side + 0.02, 1)
         for up in (0.55, 0.78, 0.95):
             pen.box(x - 0.06, up, x + 0.06, up + 0.035)
+    # A hanging cable is nearly a parabola.
     cable = [(x, 0.4 + 0.6 * (x / 0.55) ** 2) for x in np.linspace(-0.55, 0.55, 15)]
     pen.line(*cable, width=0.018)
     for side in (-1, 1):
@@ -98,7 +100,7 @@ def draw_bridge(pen: Pen) -> None:
 
 
 def draw_pyramid(pen: Pen) -> None:
-    """A large and a small pyramid of courses of stone."""
+    """Draw a large and a small pyramid of courses of stone."""
     for x, size in ((0.75, 0.45), (0, 1.0)):
         pen.shape((x - 0.75 * size, 0), (x + 0.75 * size, 0), (x, size))
         pen.shape((x + 0.25 * size, 0), (x + 0.75 * size, 0), (x, size), light=0.7)
@@ -108,7 +110,7 @@ def draw_pyramid(pen: Pen) -> None:
 
 
 def draw_dome(pen: Pen) -> None:
-    """A white dome between four minarets."""
+    """Draw a dome between four minarets."""
     for x in (-0.85, -0.62, 0.62, 0.85):
         pen.box(x - 0.025, 0, x + 0.025, 0.8)
         pen.disc(x, 0.82, 0.04, 0.05)
@@ -123,7 +125,7 @@ def draw_dome(pen: Pen) -> None:
 
 
 def draw_arch(pen: Pen) -> None:
-    """A triumphal arch with a deep passage."""
+    """Draw a triumphal arch with a deep passage."""
     pen.box(-0.55, 0, 0.55, 1)
     pen.gate(0, 0.42, 0.7)
     for side in (-1, 1):
@@ -133,7 +135,7 @@ def draw_arch(pen: Pen) -> None:
 
 
 def draw_lighthouse(pen: Pen) -> None:
-    """A tapering tower in two colours with a lantern."""
+    """Draw a tapering tower in two colours, with a lantern."""
     steps = np.linspace(0, 0.78, 7)
     for number, (low, high) in enumerate(pairwise(steps)):
         wide, narrow = 0.17 - 0.1 * low, 0.17 - 0.1 * high
@@ -148,7 +150,7 @@ def draw_lighthouse(pen: Pen) -> None:
 
 
 def draw_temple(pen: Pen) -> None:
-    """Eight columns under a gable."""
+    """Draw eight columns under a gable."""
     for step, half in enumerate((0.85, 0.81, 0.77)):
         pen.box(-half, 0.04 * step, half, 0.04 * (step + 1), 0.95)
     pen.box(-0.68, 0.12, 0.68, 0.66, 0.45)
@@ -160,7 +162,7 @@ def draw_temple(pen: Pen) -> None:
 
 
 def draw_windmill(pen: Pen) -> None:
-    """A tapering mill with four sails."""
+    """Draw a tapering mill with four sails."""
     pen.shape((-0.24, 0), (0.24, 0), (0.15, 0.62), (-0.15, 0.62))
     pen.shape((0.08, 0), (0.24, 0), (0.15, 0.62), (0.05, 0.62), light=0.8)
     pen.gate(0, 0.12, 0.2)
@@ -170,13 +172,14 @@ def draw_windmill(pen: Pen) -> None:
         across, up = math.cos(angle), math.sin(angle)
         tip = (0.42 * across, 0.62 + 0.42 * up)
         pen.line((0, 0.62), tip, width=0.02, light=0.5)
+        # The sail's cloth is on one side of its arm, so that the mill seems to turn.
         side = (tip[0] - 0.1 * up, tip[1] + 0.1 * across)
         root = (0.1 * across, 0.62 + 0.1 * up)
         pen.shape(root, tip, side, (root[0] - 0.1 * up, root[1] + 0.1 * across), light=1.5)
 
 
 def draw_pagoda(pen: Pen) -> None:
-    """Five roofs, each smaller than the one below."""
+    """Draw five roofs, each smaller than the one below."""
     for storey in range(5):
         low, half = 0.18 * storey, 0.3 - 0.045 * storey
         pen.box(-half, low, half, low + 0.11, 1.3)
@@ -199,7 +202,7 @@ def draw_pagoda(pen: Pen) -> None:
 
 
 def draw_stones(pen: Pen) -> None:
-    """Standing stones, some under a lintel."""
+    """Draw standing stones, some under a lintel."""
     for x, high in (
         (-0.95, 0.5),
         (-0.62, 0.75),
@@ -215,7 +218,7 @@ def draw_stones(pen: Pen) -> None:
     pen.disc(0.7, 0.04, 0.14, 0.07, 0.7)
 
 
-# Name -> how it is drawn, colour.
+# Name -> painter, colour. The order decides the classes' numbers and seeds: append, never insert.
 LANDMARKS: dict[str, tuple[Callable[[Pen], None], Colour]] = {
     "Iron Tower": (draw_tower, (110, 88, 74)),
     "Red Bridge": (draw_bridge, (188, 72, 54)),

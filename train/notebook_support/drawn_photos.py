@@ -1,4 +1,4 @@
-"""Drawn landmarks: a small data set for where no photos are, made in seconds and free to show."""
+"""Draw photos of landmarks: a small data set, made in seconds, that anybody may show."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from train.notebook_support.drawn_landmarks import LANDMARKS, Colour, Pen
 
-OVERSAMPLING = 3  # drawn larger and shrunk, for smooth edges
-# Top and foot of the sky, ground.
+OVERSAMPLING = 3  # drawn larger and then shrunk, for smooth edges
+# Colours at the top and the foot of the sky, and of the ground.
 SKIES: list[tuple[Colour, Colour, Colour]] = [
     ((74, 134, 200), (205, 226, 240), (120, 150, 90)),  # noon
     ((58, 62, 110), (244, 170, 120), (96, 88, 70)),  # dusk
@@ -21,11 +21,11 @@ SKIES: list[tuple[Colour, Colour, Colour]] = [
 
 
 def draw_photo(name: str, variant: int, size: tuple[int, int] = (256, 192)) -> Image.Image:
-    """A landmark in a scene; the variant decides place, distance, light and all else.
+    """Draw a landmark in a scene; the variant decides place, distance, light and everything else.
 
     Args:
         name: One of LANDMARKS.
-        variant: Seed; the same one gives the same picture.
+        variant: Seed; the same variant gives the same picture.
         size: Width and height in pixels.
 
     Returns:
@@ -51,7 +51,7 @@ def draw_photo(name: str, variant: int, size: tuple[int, int] = (256, 192)) -> I
 
 
 def tilt(image: Image.Image, degrees: float) -> Image.Image:
-    """Held askew; the empty corners are cut off, and the size stays."""
+    """Turn a picture a little, as a camera held askew does; empty corners are cropped away."""
     width, height = image.size
     rim = math.ceil(max(width, height) / 2 * math.tan(math.radians(abs(degrees))))
     turned = image.rotate(degrees, Image.Resampling.BICUBIC)
@@ -62,7 +62,11 @@ def tilt(image: Image.Image, degrees: float) -> Image.Image:
 def draw_backdrop(
     rng: np.random.Generator, width: int, height: int, horizon: float
 ) -> tuple[Image.Image, Colour]:
-    """Sky with clouds, hills and ground; the picture and the colour of the ground."""
+    """Draw sky with clouds, hills and ground.
+
+    Returns:
+        The picture, and the colour of the ground.
+    """
     top, bottom, ground = (np.array(each) for each in SKIES[rng.integers(len(SKIES))])
     share = np.linspace(0, 1, height)[:, None] ** 0.8
     rows = top + (bottom - top) * share + rng.normal(0, 4, 3)
@@ -96,7 +100,7 @@ def draw_bushes(
     foot: float,
     ground: Colour,
 ) -> None:
-    """What stands in front."""
+    """Draw up to four bushes in front of the landmark, which may hide a part of it."""
     for _ in range(rng.integers(0, 5)):
         x, y = width * rng.uniform(0, 1), foot + height * rng.uniform(0, 0.05)
         for _ in range(6):
@@ -117,17 +121,17 @@ def draw_dataset(
     """Write drawn photos in class folders: root/train/00.Iron_Tower/000.jpg, ...
 
     Args:
-        root: The folder; what is there already is kept.
+        root: The folder; photos that exist are kept.
         parts: Part (train, test) -> photos per class.
         names: Landmarks, of LANDMARKS.
         size: Width and height in pixels.
-        seed: Photos of another seed are others.
+        seed: Another seed gives different photos.
 
     Returns:
         root.
     """
     jobs = []
-    variant = 10_000 * seed
+    variant = 10_000 * seed  # no photo of one part or seed is also in another
     for part, count in parts.items():
         for number in range(variant, variant + count):
             for label, name in enumerate(names):

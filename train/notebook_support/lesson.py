@@ -1,7 +1,7 @@
-"""What the notebooks share: photos to learn on, trainings that go on, figures without a data set.
+"""Functions that the notebooks share: photos to learn from, resumable trainings, tables, figures.
 
 Environment: LANDMARKS_DATA (photos; without it they are drawn), LANDMARKS_OUTSIDE (photos of none
-of its landmarks), LANDMARKS_EPOCHS (for a short try), LANDMARKS_LESSON (folder for what is made).
+of its landmarks), LANDMARKS_EPOCHS (for a short try), LANDMARKS_LESSON (folder for all results).
 """
 
 import csv
@@ -35,25 +35,25 @@ from train.evaluation.phrases import percent, span
 from train.notebook_support.drawn_landmarks import LANDMARKS
 from train.notebook_support.drawn_photos import draw_dataset
 
-KNOWN = 6  # drawn landmarks to learn; the rest are what a model has never seen
+KNOWN = 6  # of the drawn landmarks are learned; a model never sees the other four
 DRAWN_PARTS = {"train": 24, "test": 8}
 DRAWN_PX = (160, 120)
-DPI = 72  # of figures with pictures, which weigh most in a notebook
+DPI = 72  # of figures with pictures, which are most of a notebook's size
 SHORT: dict[str, Any] = {"batch_size": 16, "workers": 0, "warmup_epochs": 0.5}
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a notebook works on.
+    """What a notebook works on: photos, folders and settings.
 
     Attributes:
         data: Folder with train/ and test/ of class folders.
         outside: Folder of photos of none of its landmarks; None where there is none.
-        drawn: Whether all of them are drawn.
-        runs: Folder of all that the notebooks make.
+        drawn: Whether the photos are drawn.
+        runs: Folder of everything that the notebooks make.
         prepare: Settings of train.prepare that differ from the defaults.
-        scratch: The same of a network from scratch.
-        transfer: The same of a pretrained one.
+        scratch: Likewise, of a network from scratch.
+        transfer: Likewise, of a pretrained network.
     """
 
     data: Path
@@ -66,24 +66,24 @@ class Lesson:
 
     @property
     def model(self) -> Path | None:
-        """The run of the second notebook; None before, which stands for the bundled model."""
+        """The second notebook's run; None before it has run, which means the bundled model."""
         run_dir = self.runs / "fine-tuned"
         return run_dir if (run_dir / "model.pt").is_file() else None
 
     @property
     def finished(self) -> tuple[Path, ...]:
-        """The runs that have a model."""
+        """The run folders that have a model file."""
         return tuple(path.parent for path in sorted(self.runs.glob("*/model.pt")))
 
     @property
     def folders(self) -> dict[str, Path]:
-        """Photos that no model has learned from, by what they are."""
+        """What it shows -> folder, of the photos that no model has learned from."""
         outside = {"photos of none of the landmarks": self.outside} if self.outside else {}
         return {"test photos": self.data} | outside
 
 
 def open_lesson() -> Lesson:
-    """The photos and settings that the environment names; drawn photos where it names none."""
+    """Return the photos and settings that the environment names; without any, draw photos."""
     runs = Path(os.environ.get("LANDMARKS_LESSON") or "runs/lesson")
     epochs = os.environ.get("LANDMARKS_EPOCHS")
     short = {"epochs": int(epochs)} if epochs else {}
@@ -92,6 +92,7 @@ def open_lesson() -> Lesson:
         print("photos: LANDMARKS_DATA" + (", LANDMARKS_OUTSIDE" if outside else ""))
         strange = Path(outside) if outside else None
         return Lesson(Path(named), strange, False, runs, {}, short, short)
+    # Small enough that all three notebooks take minutes on two cores, large enough to learn from.
     names = list(LANDMARKS)
     data = draw_dataset(runs / "drawn", DRAWN_PARTS, names[:KNOWN], DRAWN_PX)
     strange = draw_dataset(runs / "strange", {"test": DRAWN_PARTS["test"]}, names[KNOWN:], DRAWN_PX)
@@ -108,17 +109,19 @@ def open_lesson() -> Lesson:
 
 
 def train_run(config: TrainConfig) -> Path:
-    """Train into config.run_dir; a run that was cut goes on, a finished one is left as it is.
+    """Train into config.run_dir; resume a run that was interrupted, leave a finished one as it is.
+
+    So a cell can be run again at any time, also after the kernel was stopped in mid-training.
 
     Returns:
         The run folder.
 
     Raises:
-        RuntimeError: It did not finish; the line above says why.
+        RuntimeError: The training did not finish; what it printed says why.
     """
     run_dir = config.run_dir
     assert run_dir is not None
-    if (run_dir / "model.pt").is_file():
+    if (run_dir / "model.pt").is_file():  # made by the export, at the end
         same = Path(Split.load(run_dir / "split.json").root) == open_source(config).root
         photos = "" if same else ", on other photos than these"
         print(f"{run_dir} is finished{photos}; delete the folder to train again")
@@ -131,10 +134,14 @@ def train_run(config: TrainConfig) -> Path:
 
 
 def train_candidates(configs: Sequence[TransferConfig]) -> list[Path]:
-    """The run folders of those whose weights can be had here; the others are named."""
+    """Train each backbone whose weights are available here, and name the others.
+
+    Returns:
+        The run folders.
+    """
     found = []
     for config in configs:
-        try:
+        try:  # first, so that missing weights are told from a training that failed
             build_pretrained(config.backbone, 2, config.pretrained, config.weights)
         except BackboneError as error:
             print(f"left out: {error}")
@@ -144,7 +151,13 @@ def train_candidates(configs: Sequence[TransferConfig]) -> list[Path]:
 
 
 def describe_backbones(names: Sequence[str], side_px: int = 224, calls: int = 10) -> str:
-    """A table of backbones: parameters, and the median time for one photo on this CPU."""
+    """Return a table of backbones: parameters, and the median time for one photo on this CPU.
+
+    Args:
+        names: Of timm; random weights, which are as fast as any.
+        side_px: Side of the square photo.
+        calls: Measurements per backbone.
+    """
     lines = [f"{'backbone':<26} {'parameters':>12} {'one photo':>10}"]
     images = torch.zeros(1, 3, side_px, side_px)
     for name in tqdm(names, "timing", unit="backbone", leave=False):
@@ -155,20 +168,23 @@ def describe_backbones(names: Sequence[str], side_px: int = 224, calls: int = 10
                 start = time.perf_counter()
                 network(images)
                 seconds.append(time.perf_counter() - start)
-        # The first calls also set things up.
+        # The first two calls also allocate memory and choose kernels.
         milliseconds = 1000 * statistics.median(seconds[2:])
         lines.append(f"{name:<26} {count_parameters(network):>12,} {milliseconds:>7.0f} ms")
     return "\n".join(lines)
 
 
 def compare_runs(runs: Sequence[Path], out: Path) -> str:
-    """The Markdown of train.compare without its picture, which lies in out."""
+    """Return the Markdown of train.compare without its picture, which is in out.
+
+    The picture's path is relative to the report, and a notebook would not find it.
+    """
     parts = compare(CompareConfig(tuple(runs), out)).split("\n\n")
     return "\n\n".join(part for part in parts if not part.startswith("!["))
 
 
 def describe_score(metrics: dict[str, Any]) -> str:
-    """The figures of train.evaluate, and the sentences made from them."""
+    """Write the figures of train.evaluate, and the findings made from them, as text."""
     top1 = f"top-1 {percent(metrics['top1'])} ({span(metrics['top1_interval_95'])})"
     lines = [f"{metrics['photos']} test photos: {top1}, top-5 {percent(metrics['top5'])}"]
     for kind, sentences in find(metrics).items():
@@ -177,7 +193,7 @@ def describe_score(metrics: dict[str, Any]) -> str:
 
 
 def describe_layers(network: ScratchCNN, side_px: int) -> str:
-    """A table of the parts: what they give for one photo, and their parameters."""
+    """Return a table of a network's parts: size of the features after each, and parameters."""
     parts = {"stem": network.stem}
     parts |= {f"block {number}": block for number, block in enumerate(network.stages, 1)}
     lines = [f"{'part':<10} {'channels':>8} {'side':>5} {'parameters':>11}"]
@@ -196,12 +212,12 @@ def describe_layers(network: ScratchCNN, side_px: int) -> str:
 
 
 def count_parameters(part: nn.Module) -> int:
-    """How many numbers a part learns."""
+    """Count the numbers that a part of a network learns."""
     return sum(parameter.numel() for parameter in part.parameters())
 
 
 def show_pictures(pictures: Mapping[str, np.ndarray | Image.Image], columns: int = 6) -> Figure:
-    """Pictures with their titles, in rows."""
+    """Show pictures with their titles, in rows."""
     rows = -(-len(pictures) // columns)
     figure = Figure(figsize=(1.8 * columns, 1.65 * rows), dpi=DPI, layout="constrained")
     places = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -216,7 +232,7 @@ def show_pictures(pictures: Mapping[str, np.ndarray | Image.Image], columns: int
 def show_answers(
     predictor: Predictor, photos: Mapping[str, np.ndarray | Image.Image], columns: int = 2
 ) -> Figure:
-    """Each photo with its title, and bars of its five most likely landmarks."""
+    """Show each photo with its title and bars of its five most likely landmarks."""
     rows = -(-len(photos) // columns)
     figure = Figure(figsize=(5.2 * columns, 1.7 * rows), dpi=DPI, layout="constrained")
     places = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[1.2, 1] * columns)
@@ -237,7 +253,11 @@ def show_answers(
 
 
 def show_confidences(tables: Mapping[str, str]) -> Figure:
-    """How sure a model is of its best guess, for several tables of train.submission."""
+    """Show histograms of the probability of the best guess.
+
+    Args:
+        tables: Name -> predictions.csv of train.submission, as text.
+    """
     figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots()
     for name, table in tables.items():
@@ -255,6 +275,6 @@ def show_confidences(tables: Mapping[str, str]) -> Figure:
 
 
 def share_above(table: str, threshold: float) -> float:
-    """Share of the photos of a table whose best guess has at least this probability."""
+    """Return the share of a table's photos whose best guess has at least this probability."""
     sure = [float(row["probability_1"]) for row in csv.DictReader(io.StringIO(table))]
     return sum(value >= threshold for value in sure) / len(sure)

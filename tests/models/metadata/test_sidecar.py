@@ -29,9 +29,17 @@ SPACES = {
     "landmarks": "urn:landmarks:1.0/",
 }
 HOSTILE = (
-    "<script>alert('x')</script>", "a & b &amp; c", 'quote " and \'', "two\nlines\t\x00end",
-    "東京タワー 🗼", "-@leading", "@file", "]]>", "\ud800 lone", "é" * 80,
-)  # fmt: skip
+    "<script>alert('x')</script>",
+    "a & b &amp; c",
+    "quote \" and '",
+    "two\nlines\t\x00end",
+    "東京タワー 🗼",
+    "-@leading",
+    "@file",
+    "]]>",
+    "\ud800 lone",
+    "é" * 80,
+)
 # As darktable writes them: attributes, foreign names, a comment, a bag.
 DARKTABLE = """<?xml version="1.0" encoding="UTF-8"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="XMP Core 4.4.0-Exiv2">
@@ -67,7 +75,7 @@ def journal(tmp_path: Path) -> Journal:
 
 
 def read(sidecar: bytes | Path) -> dict[str, str | list[str]]:
-    """Every property of a sidecar, by an XML parser alone."""
+    """Every property of a sidecar, as an XML parser sees it."""
     text = sidecar if isinstance(sidecar, bytes) else sidecar.read_bytes()
     found = {}
     short = {uri: prefix for prefix, uri in SPACES.items()}
@@ -93,19 +101,25 @@ def test_what_is_in_a_new_sidecar(photo: Path, journal: Journal) -> None:
     outcome = write_sidecar(photo, TAGS, journal)
     target = photo.with_name("photo.jpg.xmp")
     assert outcome == Outcome(
-        photo, "sidecar", target,
+        photo,
+        "sidecar",
+        target,
         "position 48.85822, 2.29450; place names; keywords Eiffel Tower, Paris",
-    )  # fmt: skip
+    )
     found = read(target)
     assert degrees(found.pop("exif:GPSLatitude")) == pytest.approx(TOWER.latitude, abs=1e-8)
     assert degrees(found.pop("exif:GPSLongitude")) == pytest.approx(TOWER.longitude, abs=1e-8)
     assert found == {
-        "rdf:about": "", "dc:subject": ["Eiffel Tower", "Paris"],
-        "photoshop:City": "Paris", "photoshop:Country": "France",
-        "core:CountryCode": "FRA", "core:Location": "Eiffel Tower",
-        "xmp:CreatorTool": "Landmarks", "landmarks:Model": "landmarks 1a2b3c",
+        "rdf:about": "",
+        "dc:subject": ["Eiffel Tower", "Paris"],
+        "photoshop:City": "Paris",
+        "photoshop:Country": "France",
+        "core:CountryCode": "FRA",
+        "core:Location": "Eiffel Tower",
+        "xmp:CreatorTool": "Landmarks",
+        "landmarks:Model": "landmarks 1a2b3c",
         "landmarks:Probability": "0.9300",
-    }  # fmt: skip
+    }
     text = target.read_text(encoding="utf-8")
     assert text.startswith('<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>')
     assert text.rstrip().endswith('<?xpacket end="w"?>')
@@ -154,10 +168,15 @@ def test_hostile_words_come_back(photo: Path, journal: Journal) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0, "0,0.000000N"), (-0.0, "0,0.000000N"), (90, "90,0.000000N"), (-90, "90,0.000000S"),
-        (9.9999999999, "10,0.000000N"), (1e-7, "0,0.000006N"), (-12.5, "12,30.000000S"),
+        (0, "0,0.000000N"),
+        (-0.0, "0,0.000000N"),
+        (90, "90,0.000000N"),
+        (-90, "90,0.000000S"),
+        (9.9999999999, "10,0.000000N"),
+        (1e-7, "0,0.000006N"),
+        (-12.5, "12,30.000000S"),
     ],
-)  # fmt: skip
+)
 def test_degrees_as_xmp_wants_them(value: float, text: str) -> None:
     assert xmp_degrees(value, "NS") == text
 
@@ -254,12 +273,13 @@ BAD_SIDECARS = {
     "other code": darktable().replace(b"UTF-8", b"no-such"),
     "not utf-8": darktable().replace(b"holiday", b"holi\xffday"),
     "deep": b"<a>" * 50_000 + b"</a>" * 50_000,
-    "deep xmp": darktable().replace(b"gz08", b"").replace(
-        b"<rdf:Seq>", b"<rdf:Seq>" + b"<rdf:li>" * 5000).replace(
-        b"</rdf:Seq>", b"</rdf:li>" * 5000 + b"</rdf:Seq>"),
+    "deep xmp": darktable()
+    .replace(b"gz08", b"")
+    .replace(b"<rdf:Seq>", b"<rdf:Seq>" + b"<rdf:li>" * 5000)
+    .replace(b"</rdf:Seq>", b"</rdf:li>" * 5000 + b"</rdf:Seq>"),
     "keywords as text": darktable().replace(SUBJECT, b"<dc:subject>holiday</dc:subject>"),
     "two lists": darktable().replace(SUBJECT, SUBJECT * 2),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD_SIDECARS)

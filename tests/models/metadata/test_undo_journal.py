@@ -1,4 +1,4 @@
-"""Changes to files: whole or not at all, and taken back bit for bit."""
+"""Changes to files: made completely or not at all, and undone bit for bit."""
 
 import json
 import os

@@ -18,12 +18,15 @@ from tests.support.profiles import cmyk_profile, grey_profile, rgb_profile
 SKY = (90, 140, 200)
 SHOWN = {"display p3": (73, 142, 205), "adobe rgb": (52, 141, 203), "prophoto": (0, 166, 217)}
 FORMATS = {
-    "JPEG": {"quality": 100, "subsampling": 0}, "PNG": {}, "WEBP": {"lossless": True}, "TIFF": {},
-    "HEIF": {"quality": 100, "chroma": 444}, "AVIF": {"quality": 100, "subsampling": "4:4:4"},
-}  # fmt: skip
+    "JPEG": {"quality": 100, "subsampling": 0},
+    "PNG": {},
+    "WEBP": {"lossless": True},
+    "TIFF": {},
+    "HEIF": {"quality": 100, "chroma": 444},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+}
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("space", SHOWN)
 def test_the_colours_of_a_profile_become_srgb(space: str, format: str) -> None:
@@ -79,12 +82,18 @@ def test_srgb_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     "broken",
     [
-        b"no profile", bytes(200), rgb_profile("prophoto")[:-40], rgb_profile("prophoto")[:140],
-        rgb_profile("prophoto") + bytes(MAX_PROFILE_BYTES), grey_profile(1.0),
-        rgb_profile("prophoto").replace(b"mntr", b"link"), rgb_profile("prophoto") + b"mpet",
-        rgb_profile("prophoto").replace(b"RGB ", b"CMYK"), b"\xff" * 5000,
+        b"no profile",
+        bytes(200),
+        rgb_profile("prophoto")[:-40],
+        rgb_profile("prophoto")[:140],
+        rgb_profile("prophoto") + bytes(MAX_PROFILE_BYTES),
+        grey_profile(1.0),
+        rgb_profile("prophoto").replace(b"mntr", b"link"),
+        rgb_profile("prophoto") + b"mpet",
+        rgb_profile("prophoto").replace(b"RGB ", b"CMYK"),
+        b"\xff" * 5000,
     ],
-)  # fmt: skip
+)
 def test_a_profile_that_is_broken_huge_or_not_the_photos_is_ignored(broken: bytes) -> None:
     for format in ("PNG", "TIFF"):
         data = encode(noisy(), format, icc_profile=broken)
@@ -120,12 +129,18 @@ def test_hdr_gets_a_tone_curve(transfer: int) -> None:
     for code, shown in HDR[transfer]:
         image = pillow_heif.from_pillow(Image.new("RGB", (64, 64), code))
         data = io.BytesIO()
-        image.save(data, quality=100, chroma=444, matrix_coefficients=9, color_primaries=9,
-                   transfer_characteristics=transfer, full_range_flag=1)  # fmt: skip
+        image.save(
+            data,
+            quality=100,
+            chroma=444,
+            matrix_coefficients=9,
+            color_primaries=9,
+            transfer_characteristics=transfer,
+            full_range_flag=1,
+        )
         assert np.abs(read_photo(data.getvalue()).astype(int) - shown).max() <= 7
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(("primaries", "transfer", "shown"), [(9, 16, 132), (9, 18, 99)])
 def test_hdr_avif_gets_a_tone_curve(primaries: int, transfer: int, shown: int) -> None:
     data = bytearray(encode(Image.new("RGB", (64, 64), (128,) * 3), "AVIF", quality=100))

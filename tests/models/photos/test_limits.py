@@ -1,4 +1,4 @@
-"""Files that cost far more than a photo: refused before they do, and what is near them is read."""
+"""Files that cost far more than a photo are refused in time; what only looks like them is read."""
 
 import io
 import os
@@ -18,13 +18,15 @@ from tests.support.bad_photos import draw, encode, noisy
 from tests.support.costly_photos import JPEG, LARGE, READ, REFUSED, directory, heif, progressive
 
 SIDE_PX = 64
+
+
 STATUS = "/proc/self/status"
 needs_proc = pytest.mark.skipif(not os.path.exists(STATUS), reason="no /proc: no figures of memory")
 pytestmark = pytest.mark.filterwarnings("ignore:Possibly corrupt EXIF:UserWarning")
 
 
 def sharp(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
-    """Noise of every frequency, the hardest content to average rightly."""
+    """Noise of every frequency, the hardest content to average."""
     rng = np.random.default_rng(size)
     bands = {"RGB": (3,), "RGBA": (4,), "CMYK": (4,), "L": ()}[mode]
     return Image.fromarray(rng.integers(0, 256, (*size[::-1], *bands), dtype=np.uint8), mode)
@@ -70,8 +72,7 @@ def test_every_mode_is_reduced(mode: str) -> None:
 
 
 def test_transparent_pixels_lend_no_colour() -> None:
-    """Red that nobody sees, in stripes between grey: averaged before laying over white, it would
-    show."""
+    """Invisible red stripes between grey ones would show, if averaged before laying over white."""
     stripes = np.zeros((128, 128, 4), np.uint8)
     stripes[:, ::2] = (255, 0, 0, 0)
     stripes[:, 1::2] = (100, 100, 100, 255)
@@ -134,12 +135,12 @@ def test_a_broken_index_of_a_heic_is_refused() -> None:
         read_photo(broken)
 
 
-def test_orientation_is_found_beside_large_metadata() -> None:
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
+def test_orientation_is_found_beside_large_metadata(format: str) -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "x" * 60_000
-    for format in ("JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"):
-        data = encode(draw((80, 40)), format, exif=exif.tobytes() if format == "HEIF" else exif)
-        assert read_photo(data).shape == (80, 40, 3)
+    data = encode(draw((80, 40)), format, exif=exif.tobytes() if format == "HEIF" else exif)
+    assert read_photo(data).shape == (80, 40, 3)
 
 
 def test_a_motion_photo_is_read() -> None:
@@ -150,9 +151,19 @@ def test_a_motion_photo_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("format", "bands", "megapixels"),
-    [("JPEG", 3, 100), ("MPO", 3, 100), ("JPEG", 4, 75), ("PNG", 4, 100), ("GIF", 1, 100),
-     ("TIFF", 3, 50), ("HEIF", 3, 50), ("AVIF", 3, 50), ("WEBP", 3, 37), (None, 3, 100)],
-)  # fmt: skip
+    [
+        ("JPEG", 3, 100),
+        ("MPO", 3, 100),
+        ("JPEG", 4, 75),
+        ("PNG", 4, 100),
+        ("GIF", 1, 100),
+        ("TIFF", 3, 50),
+        ("HEIF", 3, 50),
+        ("AVIF", 3, 50),
+        ("WEBP", 3, 37),
+        (None, 3, 100),
+    ],
+)
 def test_limits_by_format(format: str | None, bands: int, megapixels: int) -> None:
     assert max_pixels(format, bands) // 10**6 == megapixels <= MAX_PIXELS // 10**6
 
@@ -191,7 +202,7 @@ def test_fifty_megapixels_in_little_memory(name: str) -> None:
 def check_cost(data: bytes) -> None:
     """Read a large photo within the memory that limits.py allows, and within seconds."""
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak starts anew
+        file.write("5")  # resets the peak
     before, started = memory_mb("VmRSS"), time.process_time()
     assert min(read_photo(data, 256).shape[:2]) == 256
     assert time.process_time() - started < 5
@@ -205,11 +216,11 @@ def memory_mb(field: str) -> float:
 
 @needs_proc
 def test_threads_give_the_memory_of_photos_back() -> None:
-    photos = [encode(Image.new("RGB", (2600, 2000)), format) for format in ("WEBP", "PNG")]
+    photos = [encode(Image.new("RGB", (2100, 2000)), format) for format in ("WEBP", "PNG")]
     before, start = memory_mb("VmRSS"), threading.Barrier(8)
 
     def read() -> None:
-        for photo in photos * 2:
+        for photo in photos:
             start.wait(60)
             read_photo(photo, SIDE_PX)
 
@@ -229,7 +240,7 @@ def test_one_large_photo_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        time.sleep(0.05)
+        time.sleep(0.02)  # long enough for another thread to get here
         running -= 1
         return np.asarray(image)
 
@@ -268,7 +279,7 @@ def test_an_avif_that_needs_too_much_memory_is_given_up(monkeypatch: pytest.Monk
     assert read_photo(encode(draw(), "AVIF"), SIDE_PX).shape == (48, 64, 3)
 
 
-def test_progressive_photos_are_built_rightly() -> None:
+def test_progressive_photos_are_built_correctly() -> None:
     assert (read_photo(progressive((64, 48), 3)) == 128).all()
 
 

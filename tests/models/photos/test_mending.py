@@ -10,16 +10,25 @@ from models.photos import PhotoError, read_photo
 from tests.support.bad_photos import encode, noisy
 
 WAYS = {
-    "baseline": {}, "progressive": {"progressive": True}, "restarts": {"restart_marker_rows": 1},
-    "optimized": {"optimize": True}, "4:4:4": {"subsampling": 0}, "grey": {},
+    "baseline": {},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_rows": 1},
+    "optimized": {"optimize": True},
+    "4:4:4": {"subsampling": 0},
+    "grey": {},
     "progressive restarts": {"progressive": True, "restart_marker_blocks": 3},
-}  # fmt: skip
+}
 RNG = np.random.default_rng(0)
 TAILS = {
-    "nothing": b"", "half a marker": b"\xff", "zeros": bytes(3000), "a zero": b"\0",
-    "ones": b"\xff" * 3000, "garbage": RNG.bytes(5000), "text": b"<html>error</html>" * 9,
+    "nothing": b"",
+    "half a marker": b"\xff",
+    "zeros": bytes(3000),
+    "a zero": b"\0",
+    "ones": b"\xff" * 3000,
+    "garbage": RNG.bytes(5000),
+    "text": b"<html>error</html>" * 9,
     "0xAA": b"\xaa" * 3000,
-}  # fmt: skip
+}
 
 
 def jpeg(way: str) -> bytes:

@@ -36,7 +36,7 @@ def gps(
 ) -> Image.Exif:
     """EXIF with these values; None leaves one out."""
     exif = Image.Exif()
-    exif[Base.Make] = "Camera"  # Pillow drops EXIF of GPS alone
+    exif[Base.Make] = "Camera"  # Pillow drops EXIF that has only GPS
     tags = (GPS.GPSLatitude, GPS.GPSLatitudeRef, GPS.GPSLongitude, GPS.GPSLongitudeRef)
     values = (north, north_ref, east, east_ref)
     exif.get_ifd(IFD.GPSInfo).update(
@@ -83,10 +83,14 @@ def test_the_southern_and_western_halves() -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        {"north": (48.8584,)}, {"north": (48.0, 51.504)}, {"north": (48.0, 51.504, 0.0)},
-        {"north": (48, 51, IFDRational(3024, 100))}, {"north_ref": "n"}, {"north_ref": "North"},
+        {"north": (48.8584,)},
+        {"north": (48.0, 51.504)},
+        {"north": (48.0, 51.504, 0.0)},
+        {"north": (48, 51, IFDRational(3024, 100))},
+        {"north_ref": "n"},
+        {"north_ref": "North"},
     ],
-)  # fmt: skip
+)
 def test_ways_to_write_the_same(values: dict) -> None:
     assert as_tuple(read_position(photo(exif=gps(**values)))) == EIFFEL
 
@@ -94,17 +98,27 @@ def test_ways_to_write_the_same(values: dict) -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        {"north": None}, {"north_ref": None}, {"east": None}, {"east_ref": None},
-        {"north_ref": "E", "east_ref": "N"}, {"north_ref": "X"}, {"north_ref": ""},
+        {"north": None},
+        {"north_ref": None},
+        {"east": None},
+        {"east_ref": None},
+        {"north_ref": "E", "east_ref": "N"},
+        {"north_ref": "X"},
+        {"north_ref": ""},
         {"north": EAST, "north_ref": "E", "east": NORTH, "east_ref": "N"},
-        {"north": (90.0, 0.0, 0.1)}, {"north": (91.0, 0.0, 0.0)}, {"east": (180.0, 1.0, 0.0)},
-        {"north": (48.0, 61.0, 0.0)}, {"north": (48.0, 0.0, 61.0)},
-        {"north": (IFDRational(0, 0),) * 3}, {"north": (48, 51, IFDRational(3024, 0))},
-        {"east": (2, IFDRational(1, 0), 0)}, {"north": (0.0,) * 3, "east": (0.0,) * 3},
+        {"north": (90.0, 0.0, 0.1)},
+        {"north": (91.0, 0.0, 0.0)},
+        {"east": (180.0, 1.0, 0.0)},
+        {"north": (48.0, 61.0, 0.0)},
+        {"north": (48.0, 0.0, 61.0)},
+        {"north": (IFDRational(0, 0),) * 3},
+        {"north": (48, 51, IFDRational(3024, 0))},
+        {"east": (2, IFDRational(1, 0), 0)},
+        {"north": (0.0,) * 3, "east": (0.0,) * 3},
         {"north": (0.0, 0.0, 0.0), "east": (0.0, 0.0, 0.0), "north_ref": "S", "east_ref": "W"},
         {"north": (48.0, 51.0, 30.0, 24.0)},
     ],
-)  # fmt: skip
+)
 def test_positions_not_to_trust(values: dict) -> None:
     assert read_position(photo(exif=gps(**values))) is None
 

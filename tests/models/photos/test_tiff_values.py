@@ -73,7 +73,11 @@ def test_twelve_bits_are_scaled() -> None:
         (LEVELS[..., :1].astype("f8"), {"photometric": GREY}, "64-bit float grey TIFF"),
         (LEVELS[..., :3].astype("u4"), {}, "32-bit RGB TIFF"),
         (LEVELS[..., :1].astype("u4"), {"photometric": GREY_INVERTED}, "32-bit inverted grey TIFF"),
-        (LEVELS[..., :2].astype("u2"), {"photometric": GREY, "extra": (2,)}, "16-bit grey and alpha"),  # noqa: E501
+        (
+            LEVELS[..., :2].astype("u2"),
+            {"photometric": GREY, "extra": (2,)},
+            "16-bit grey and alpha",
+        ),
         (LEVELS[..., :1].astype("i2"), {"photometric": GREY}, "16-bit signed grey TIFF"),
         (LEVELS[..., :1].astype("i1"), {"photometric": GREY}, "8-bit signed grey TIFF"),
         (LEVELS[..., :1].astype("i4") * 2**20, {"photometric": GREY}, "32-bit signed grey TIFF"),
@@ -82,7 +86,7 @@ def test_twelve_bits_are_scaled() -> None:
         (LEVELS[..., :3], {"tags": {259: 50001}}, "TIFF with WebP compression"),
         (LEVELS[..., :3], {"tags": {259: 34712}}, "TIFF with JPEG 2000 compression"),
     ],
-)  # fmt: skip
+)
 def test_other_kinds_say_what_they_are(values: np.ndarray, options: dict, name: str) -> None:
     for order in "<>":
         with pytest.raises(PhotoError, match=f"is an? {name}.* not supported; save it as JPEG"):

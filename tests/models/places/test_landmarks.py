@@ -37,11 +37,27 @@ UDACITY = re.split(
     "Great Wall of China, Prague Astronomical Clock, Whitby Abbey, Temple of Olympian Zeus",
 )
 BUILT = {
-    "bridge", "building", "castle", "church", "clock", "fountain", "garden", "gate", "monument",
-    "mosque", "palace", "ruins", "sculpture", "stadium", "temple", "tomb", "tower", "wall",
-}  # fmt: skip
+    "bridge",
+    "building",
+    "castle",
+    "church",
+    "clock",
+    "fountain",
+    "garden",
+    "gate",
+    "monument",
+    "mosque",
+    "palace",
+    "ruins",
+    "sculpture",
+    "stadium",
+    "temple",
+    "tomb",
+    "tower",
+    "wall",
+}
 WILD = {"canyon", "cave", "lake", "mountain", "park", "reef", "rock", "waterfall"}
-# Class -> the geocoder's country, where it rightly differs from the table's.
+# Class -> the geocoder's country, where the table is right to differ.
 OTHER_COUNTRY = {
     "Trevi Fountain": "VA",  # in Rome, whose own point is a little farther away than Vatican City
 }
@@ -72,8 +88,15 @@ def test_the_table_is_sorted_and_in_its_vocabulary(places: dict[str, Place]) -> 
     with LANDMARKS.open(newline="", encoding="utf-8") as file:
         header = next(csv.reader(file))
     assert header == [
-        "class_name", "name", "kind", "city", "country", "latitude", "longitude", "wikidata"
-    ]  # fmt: skip
+        "class_name",
+        "name",
+        "kind",
+        "city",
+        "country",
+        "latitude",
+        "longitude",
+        "wikidata",
+    ]
     assert list(places) == sorted(places)
     assert {place.kind for place in places.values()} <= BUILT | WILD
     assert all(place.city and place.country for place in places.values())
@@ -186,12 +209,24 @@ GOOD = Place("Old Mill", "", "", "NL", 52.0, 4.5, "").to_dict()
 @pytest.mark.parametrize(
     "changes",
     [
-        {"latitude": None}, {"latitude": True}, {"latitude": [1]}, {"latitude": 10**400},
-        {"longitude": math.nan}, {"longitude": -math.inf}, {"longitude": 181}, {"name": " "},
-        {"name": None}, {"name": 3}, {"city": {}}, {"kind": []}, {"country": "ZZ"},
-        {"country": "<b>"}, {"wikidata": "Q1&x=1"}, {"wikidata": "Q" + "1" * 50},
+        {"latitude": None},
+        {"latitude": True},
+        {"latitude": [1]},
+        {"latitude": 10**400},
+        {"longitude": math.nan},
+        {"longitude": -math.inf},
+        {"longitude": 181},
+        {"name": " "},
+        {"name": None},
+        {"name": 3},
+        {"city": {}},
+        {"kind": []},
+        {"country": "ZZ"},
+        {"country": "<b>"},
+        {"wikidata": "Q1&x=1"},
+        {"wikidata": "Q" + "1" * 50},
     ],
-)  # fmt: skip
+)
 def test_hostile_places_are_refused(changes: dict) -> None:
     with pytest.raises(PlaceError):
         Place.from_dict(GOOD | changes)

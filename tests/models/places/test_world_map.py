@@ -46,11 +46,22 @@ def test_land_is_where_land_is() -> None:
         turns = [(longitude + turn, -latitude) for turn in (-360, 0, 360)]
         return sum(piece.contains_points(turns).sum() for piece in pieces) % 2 == 1
 
-    land = {"Paris": (48.86, 2.29), "Agra": (27.18, 78.04), "Cusco": (-13.16, -72.54),
-            "Chukotka, beyond the date line": (66.5, -175), "South Pole": (-89, 30),
-            "Vanua Levu": (-16.6, 179.2)}  # fmt: skip
-    sea = {"Atlantic": (30, -40), "Pacific": (0, -140), "Caspian Sea": (41, 51), "Arctic": (88, 0),
-           "Bering Sea": (58, -178), "Southern Ocean": (-58, 100)}  # fmt: skip
+    land = {
+        "Paris": (48.86, 2.29),
+        "Agra": (27.18, 78.04),
+        "Cusco": (-13.16, -72.54),
+        "Chukotka, beyond the date line": (66.5, -175),
+        "South Pole": (-89, 30),
+        "Vanua Levu": (-16.6, 179.2),
+    }
+    sea = {
+        "Atlantic": (30, -40),
+        "Pacific": (0, -140),
+        "Caspian Sea": (41, 51),
+        "Arctic": (88, 0),
+        "Bering Sea": (58, -178),
+        "Southern Ocean": (-58, 100),
+    }
     assert [name for name, point in land.items() if not is_land(*point)] == []
     assert [name for name, point in sea.items() if is_land(*point)] == []
 

@@ -51,11 +51,26 @@ def test_rows_of_a_cluster_are_those_of_one_machine(
 ) -> None:
     out = tmp_path / "ray.parquet"
     process = subprocess.Popen(
-        [sys.executable, "-m", "models.tag", photos, "--out", out, "--model", toy_model,
-         "--ray", "local", "--workers", "2"],
-        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [
+            sys.executable,
+            "-m",
+            "models.tag",
+            photos,
+            "--out",
+            out,
+            "--model",
+            toy_model,
+            "--ray",
+            "local",
+            "--workers",
+            "2",
+        ],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
-    )  # fmt: skip
+    )
     STARTED.append(process)
     started = []
     while not started:  # a worker that has begun with its photos
@@ -70,9 +85,10 @@ def test_rows_of_a_cluster_are_those_of_one_machine(
     assert "600 photos: 570 tagged" in output
     for noise in ("Warning", "Traceback", "core_worker", "usage stats"):
         assert noise not in output
-    assert main(TagConfig((str(photos),), tmp_path / "here.parquet", model=toy_model)) == 0
-    assert named(read_table(out)) == named(read_table(tmp_path / "here.parquet"))
-    assert sorted(os.listdir(tmp_path)) == ["here.parquet", "photos", "ray.parquet"]
+    tagger = Tagger(Predictor.load(toy_model))
+    here = named(tagger.tag(path) for path in find_photos([photos.as_posix()]))
+    assert named(read_table(out)) == here
+    assert sorted(os.listdir(tmp_path)) == ["photos", "ray.parquet"]
 
 
 def test_a_batch_that_kills_workers_is_given_up(
@@ -97,8 +113,12 @@ def test_a_batch_that_kills_workers_is_given_up(
     assert worker(batch).num_rows == 0
 
 
-def test_rows_of_a_run_that_was_cut_are_kept(
-    toy_model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_rows_of_an_interrupted_run_are_kept(
+    toy_model: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    one_process: None,
 ) -> None:
     tagger = Tagger(Predictor.load(toy_model))
     found = list(find_photos([str(photos)]))[:40]

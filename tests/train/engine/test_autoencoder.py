@@ -1,26 +1,18 @@
-"""Pretraining without labels: masks, photos, resume, the encoder's way into a training."""
+"""Pretraining without labels: its run folder, resume, and the encoder's way into a training."""
 
-import dataclasses
 import json
-import shutil
 import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from models.networks.autoencoder import Autoencoder, draw_hidden, reconstruction_loss, spoil
+from models.networks.autoencoder import Autoencoder
 from models.networks.encoder_file import EncoderError, load_encoder, read_encoder
 from models.networks.scratch_cnn import ScratchCNN
-from tests.support.drawing import draw_landmark
 from tests.support.runs import read_records, stopped_after, train_only
 from train.autoencoder import main
-from train.config import AutoencoderConfig, RunConfig, ScratchConfig, TransferConfig
-from train.data.loading import read_photos
-from train.data.photo_cache import PhotoCache
-from train.data.split import DataError, Split, keep_labels
-from train.data.unlabelled import find_photos, open_photos, photo_keys
+from train.config import AutoencoderConfig, ScratchConfig
 from train.engine.recipe import build_network
 from train.engine.training_run import run_training
 
@@ -42,63 +34,6 @@ def pretrained(landmark_photos: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
     return torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)["model"]
-
-
-@pytest.mark.parametrize("settings", [{}, {"stem": "patch"}, {"stem": "deep", "norm": "group"}])
-def test_shapes(settings: dict[str, str]) -> None:
-    network = Autoencoder(**NETWORK, **settings)
-    for height, width in ((32, 32), (64, 96)):
-        assert network(torch.randn(2, 3, height, width)).shape == (2, 3, height, width)
-    assert not any("head" in name for name in network.state_dict())
-
-
-def test_each_photo_loses_the_same_number_of_whole_patches() -> None:
-    hidden = draw_hidden(5, 64, 16, 0.6, torch.Generator().manual_seed(0))
-    assert hidden.shape == (5, 1, 64, 64) and hidden.dtype == torch.bool
-    patches = hidden.view(5, 4, 16, 4, 16).transpose(2, 3).reshape(5, 16, 256)
-    assert set(patches.float().mean(2).unique().tolist()) == {0.0, 1.0}
-    assert patches[..., 0].sum(1).tolist() == [10] * 5
-    assert not torch.equal(hidden[0], hidden[1])
-    for ratio, count in ((0.01, 1), (0.99, 3)):  # never none, never all
-        few = draw_hidden(2, 32, 16, ratio, torch.Generator().manual_seed(0))
-        assert few.float().mean((1, 2, 3)).tolist() == [count / 4] * 2
-
-
-def test_spoiled_photos_are_grey_where_hidden_and_noisy_elsewhere() -> None:
-    images = torch.rand(2, 3, 32, 32) + 1
-    spoiled, hidden = spoil(images, 16, 0.5, 0.1, torch.Generator().manual_seed(0))
-    everywhere = hidden.expand_as(images)
-    assert (spoiled[everywhere] == 0).all()
-    assert (spoiled - images)[~everywhere].std().item() == pytest.approx(0.1, rel=0.1)
-
-
-def test_loss_counts_hidden_pixels_most() -> None:
-    images = torch.zeros(1, 3, 32, 32)
-    hidden = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
-    hidden[..., :16] = True
-    wrong_hidden, wrong_visible = hidden.float().expand(1, 3, -1, -1), (~hidden).float()
-    loss = reconstruction_loss(wrong_hidden, images, hidden).item()
-    assert loss == pytest.approx(1 / 1.1)
-    assert reconstruction_loss(wrong_visible, images, hidden).item() == pytest.approx(0.1 / 1.1)
-
-
-def test_learns_to_restore_one_batch() -> None:
-    torch.manual_seed(0)
-    network = Autoencoder(**NETWORK)
-    pixels = [np.asarray(draw_landmark(label, 0, (64, 64))) for label in range(4)]
-    images = torch.tensor(np.stack(pixels)).permute(0, 3, 1, 2) / 127.5 - 1
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
-    losses = []
-    for _ in range(60):
-        spoiled, hidden = spoil(images, 16, 0.5, 0.1, torch.Generator().manual_seed(1))
-        loss = reconstruction_loss(network(spoiled), images, hidden)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.2 * losses[0]
-    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
-    assert [name for name, gradient in gradients.items() if not gradient.abs().sum() > 0] == []
 
 
 def test_run_folder_holds_everything(pretrained: Path) -> None:
@@ -181,50 +116,6 @@ def test_ctrl_c_saves_and_says_how_to_resume(
     assert (saved["progress"]["epoch"], saved["progress"]["batch"]) == (0, 2)
 
 
-def find(settings: RunConfig, folders: list[Path]) -> tuple[Split, PhotoCache]:
-    """Open folders and pool their photos, as train.autoencoder does."""
-    return find_photos(settings, [open_photos(settings, folder) for folder in folders])
-
-
-def test_validation_photos_of_the_training_are_never_seen(
-    landmark_photos: Path, tmp_path: Path
-) -> None:
-    data = shutil.copytree(landmark_photos, tmp_path / "outer" / "photos")
-    settings = AutoencoderConfig(data=data, image_size=32)
-    training, _ = read_photos(ScratchConfig(data=data, image_size=32), tmp_path, 32)
-    # The same photos in three ways: the second and third alone would hold out other ones.
-    folders = [data, data / "train" / "00.Red_Tower", tmp_path / "outer"]
-    for chosen in ([folders[0]], folders):
-        split, _ = find(settings, chosen)
-        keys = photo_keys(Path(split.root), split.train)
-        assert keys and not keys & photo_keys(Path(training.root), training.val)
-        assert not any("test" in Path(path).parts for path in split.train + split.val)
-    assert photo_keys(Path(training.root), training.train) > keys
-    alone, _ = find(settings, folders[:1])
-    assert sorted(training.train) == alone.train and sorted(training.val) == alone.val
-
-
-def test_any_folder_of_photos(tmp_path: Path) -> None:
-    settings = AutoencoderConfig(image_size=32, val_fraction=0.25)
-    places = [tmp_path / "photos" / name for name in ("a.jpg", "b/c.jpg", "b/d/e.png", "b/f.jpg")]
-    for number, place in enumerate([*places, tmp_path / "photos" / "test" / "g.jpg"]):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        draw_landmark(0, number).save(place)
-    (tmp_path / "photos" / "b" / "note.txt").write_text("no photo")
-    split, cache = find(settings, [tmp_path / "photos"])
-    assert (len(split.train), len(split.val)) == (3, 1)
-    found = {tmp_path / "photos" / path for path in cache.paths}
-    assert found == set(places)
-    again, _ = find(settings, [tmp_path / "photos"])
-    assert again == split
-    for folder, message in {"absent": "no data folder", "photos/test": "final score"}.items():
-        with pytest.raises(DataError, match=message):
-            find(settings, [tmp_path / folder])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="0 photos"):
-        find(settings, [tmp_path / "empty"])
-
-
 def scratch(data: Path, run_dir: Path, **changes: object) -> ScratchConfig:
     return ScratchConfig(data=data, run_dir=run_dir, **({"epochs": 1} | QUICK | changes))
 
@@ -304,21 +195,3 @@ def test_weights_of_another_version_are_refused(pretrained: Path, tmp_path: Path
     torch.save(saved, tmp_path / "encoder.pt")
     with pytest.raises(EncoderError, match="another version"):
         load_encoder(tmp_path, ScratchCNN(3, 8, 1), saved["settings"])
-
-
-def test_a_part_of_the_labels(landmark_photos: Path, tmp_path: Path) -> None:
-    config = TransferConfig(data=landmark_photos)
-    whole, _ = read_photos(config, tmp_path, 32)
-    splits = [
-        read_photos(dataclasses.replace(config, label_fraction=part), tmp_path, 32)[0]
-        for part in (0.01, 0.25, 0.5)
-    ]
-    counts = [np.bincount(split.labels(split.train)).tolist() for split in splits]
-    assert counts == [[1] * 3, [3] * 3, [6] * 3]  # of 11
-    assert set(splits[0].train) < set(splits[1].train) < set(splits[2].train) < set(whole.train)
-    assert all(split.val == whole.val for split in splits)
-    assert len({split.fingerprint for split in (*splits, whole)}) == 4
-    assert keep_labels(whole, 1.0, 0) is whole
-    assert keep_labels(whole, 0.5, 1).train != splits[2].train
-    with pytest.raises(ValueError, match="label-fraction"):
-        TransferConfig(label_fraction=0)

@@ -16,7 +16,6 @@ from models.predictor import Predictor
 from tests.support.drawing import draw_landmark
 from tests.support.runs import read_records, stopped_after, tiny, train_only
 from train.config import ScratchConfig, TransferConfig
-from train.engine.phases import schedule_factor
 from train.engine.recipe import build_network
 from train.engine.training_run import run_training
 
@@ -239,11 +238,3 @@ def test_workers_change_nothing(landmark_photos: Path, finished_run: Path, tmp_p
     assert train_only(tiny(landmark_photos, run_dir, workers=2)) == 0
     whole, other = final_weights(finished_run), final_weights(run_dir)
     assert all(torch.equal(whole[name], other[name]) for name in whole)
-
-
-def test_schedule_warms_up_and_ends_at_zero() -> None:
-    factors = [schedule_factor(step, 100, 10) for step in range(100)]
-    assert factors[0] == pytest.approx(1 / 11)
-    assert max(factors) == factors[10] == 1.0
-    assert factors[10:] == sorted(factors[10:], reverse=True)
-    assert factors[-1] < 0.001
