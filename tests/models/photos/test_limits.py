@@ -168,6 +168,22 @@ def test_limits_by_format(format: str | None, bands: int, megapixels: int) -> No
     assert max_pixels(format, bands) // 10**6 == megapixels <= MAX_PIXELS // 10**6
 
 
+def test_a_panorama_of_a_phone_is_within_the_limits() -> None:
+    """8 bits, 4:2:0, no alpha: its 7.5 bytes a pixel are measured."""
+    with Image.open(io.BytesIO(encode(draw(), "HEIF", chroma=420))) as image:
+        assert max_pixels("HEIF", 3, image.info) == 75_000_000
+        assert max_pixels("HEIF", 4, image.info) == 50_000_000
+        assert max_pixels("HEIF", 3, image.info | {"bit_depth": 10}) == 50_000_000
+        assert max_pixels("HEIF", 3, image.info | {"chroma": 444}) == 50_000_000
+
+
+@pytest.mark.slow
+@needs_proc
+def test_a_large_heic_stays_within_the_memory() -> None:
+    data = encode(Image.new("RGB", (16_382, 3_690), "red"), "HEIF", quality=20)
+    check_cost(data)
+
+
 def test_a_format_that_needs_more_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.photos.limits.MAX_DECODE_BYTES", 40_000)
     for format, hint in (("WEBP", "save it as JPEG or make it smaller"), ("JPEG", ": make it")):
@@ -180,7 +196,11 @@ def test_a_format_that_needs_more_memory_says_so(monkeypatch: pytest.MonkeyPatch
 @needs_proc
 @pytest.mark.parametrize("name", ["large transparent png", "large jpeg of 100 scans"])
 def test_fifty_megapixels_in_little_memory(name: str) -> None:
-    data = LARGE[name]()
+    check_cost(LARGE[name]())
+
+
+def check_cost(data: bytes) -> None:
+    """Read a large photo within the memory that limits.py allows, and within seconds."""
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # resets the peak
     before, started = memory_mb("VmRSS"), time.process_time()
