@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import io
 import sys
 import textwrap
 import typing
@@ -37,6 +38,7 @@ def parse_flags(
         SystemExit: After the help (status 0), or if a flag is unknown or has a wrong value (status
             2, the reason on standard error).
     """
+    print_any_name()
     args = list(sys.argv[1:] if args is None else args)
     _refuse_unknown_flags(settings, prog, args)
     shown = in_groups(settings) if hasattr(settings, "GROUPS") else settings
@@ -49,6 +51,17 @@ def parse_flags(
         if end.code == 0 and examples and {"-h", "--help"} & set(args):
             print("examples:\n" + "\n".join(f"  {example}" for example in examples))
         raise
+
+
+def print_any_name() -> None:
+    """Make print escape what the terminal or pipe has no character for.
+
+    Names of files and landmarks are anybody's text. Windows pipes are rarely UTF-8, and a name on
+    Linux need not be: without this one such name ends the command.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is not, and takes every character
+            stream.reconfigure(errors="backslashreplace")
 
 
 def first_line(error: BaseException) -> str:

@@ -6,9 +6,33 @@ from pathlib import Path
 DEFAULT_PROJECT = "landmarks"
 
 
+class CacheError(OSError):
+    """No cache folder, or one that cannot be written; the message names the fix."""
+
+
 def default_cache() -> Path:
-    """Return LANDMARKS_CACHE, else ~/.cache/landmarks."""
-    return Path(os.environ.get("LANDMARKS_CACHE", Path.home() / ".cache" / "landmarks"))
+    """Return LANDMARKS_CACHE, else ~/.cache/landmarks.
+
+    Raises:
+        CacheError: The first is not set, and there is no home folder.
+    """
+    if named := os.environ.get("LANDMARKS_CACHE"):
+        return Path(named)
+    home = home_folder()
+    if home is None:
+        raise CacheError(
+            "there is no home folder to keep decoded photos in; name a folder with --cache-dir or "
+            "LANDMARKS_CACHE"
+        )
+    return home / ".cache" / "landmarks"
+
+
+def home_folder() -> Path | None:
+    """Return the user's home folder; None in a container whose user has none."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def project_name() -> str:
@@ -20,15 +44,17 @@ def has_wandb_key() -> bool:
     """Tell whether W&B would find credentials, without asking for any."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    files = [os.environ.get("NETRC"), Path.home() / ".netrc", Path.home() / "_netrc"]
-    if not any(file and Path(file).is_file() for file in files):
+    home = home_folder()
+    files = [Path(named)] if (named := os.environ.get("NETRC")) else []
+    files += [home / name for name in (".netrc", "_netrc")] if home else []
+    if not any(os.path.isfile(file) for file in files):  # Path's raises where it may not look
         return False  # most machines: without the second that importing wandb takes
     import wandb
     from wandb.sdk.lib import wbauth
 
     try:
         return wbauth.read_netrc_auth(host=wandb.setup().settings.base_url) is not None
-    except wandb.errors.Error:
+    except Exception:  # also of settings that it refuses: a training says which
         return False
 
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from models.environment import default_cache
-
 SIZE_STEP = 16  # pixels by which growing crops grow
 
 
@@ -57,8 +55,9 @@ class RunConfig:
     """auto, cpu, cuda, cuda:1, mps, ..."""
     workers: int = 1
     """Processes that prepare photos; with 0 the training process does it."""
-    cache_dir: Path = field(default_factory=default_cache)
-    """Where decoded photos are kept between runs (LANDMARKS_CACHE)."""
+    cache_dir: Path | None = None
+    """Where decoded photos are kept between runs; default: LANDMARKS_CACHE, else
+    ~/.cache/landmarks."""
     run_dir: Path | None = None
     """Folder of this run; default: runs/<time>-<network>-s<seed>."""
     resume: Path | None = None

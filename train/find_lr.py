@@ -18,7 +18,7 @@ import tyro
 
 from models.command_line import in_groups, parse_flags
 from train.config import ScratchConfig, TrainConfig, TransferConfig
-from train.engine.interrupts import StopRequest
+from train.engine.interrupts import StopRequest, lost_workers_told
 from train.engine.run_folder import open_sources
 from train.engine.training_run import KNOWN_ERRORS
 
@@ -116,7 +116,7 @@ def main(config: FindConfig) -> int:
             accelerator = build_accelerator(config.training)
             if accelerator.num_processes > 1:
                 raise RangeTestError("train.find_lr runs in one process; start it without torchrun")
-            with stop.watch():
+            with stop.watch(), lost_workers_told():
                 trainer = build_trainer(config.training, sources, accelerator, Path(folder))
                 rates, losses = measure(trainer, config.lowest, config.highest, config.steps)
         problem, found = None, None

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections import Counter
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -240,6 +241,13 @@ def main(config: PrepareConfig) -> int:
     except KeyboardInterrupt:
         print("stopped; run the same command again to resume")
         return 130
+    except BrokenProcessPool:
+        print(
+            "error: a process that reads photos was killed, most likely since memory ran out; run "
+            "the same command with fewer --workers to resume",
+            file=sys.stderr,
+        )
+        return 1
     except (DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

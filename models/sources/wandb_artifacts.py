@@ -6,7 +6,9 @@ Light: torch is imported only once a file has arrived and is loaded.
     <cache>/models/names/<name>.json     which of them a name such as team/landmarks:best meant last
 """
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import re
@@ -77,13 +79,15 @@ def fetch_artifact(name: str) -> Served:
     if has_wandb_key():
         import wandb  # noqa: F401 - takes a second, which must not count against LOOK_SECONDS
     artifact, origin = call_within(LOOK_SECONDS, _look_up, name)
-    model = _cached_file(origin.sha256)
+    models = _models_folder(origin.sha256)
+    model = models / origin.sha256 / "model.pt"
     if not model.is_file() or file_digest(model) != origin.sha256:
-        _download(artifact, origin)
+        _download(artifact, origin, models)
     served = Served(_load_checked(model, origin), origin)
-    notes = _name_file(name)
-    notes.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):  # another process wrote the same at the same time
+    # Without a cache; or another process wrote the same at the same time.
+    with contextlib.suppress(OSError):
+        notes = _name_file(name)
+        notes.parent.mkdir(parents=True, exist_ok=True)
         write_text(notes, json.dumps(asdict(origin)))
     return served
 
@@ -139,6 +143,26 @@ def _name_file(name: str) -> Path:
     return default_cache() / "models" / "names" / (re.sub(r"[^\w.-]", "_", name) + ".json")
 
 
+def _models_folder(sha256: str) -> Path:
+    """Return the cache of models if it holds this one or can be written, else a folder of ours."""
+    try:
+        models = default_cache() / "models"
+        if not (models / sha256 / "model.pt").is_file():
+            models.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=models).close()
+        return models
+    except OSError:  # a container's user often has no folder; a page needs none
+        return _own_folder()
+
+
+@functools.cache
+def _own_folder() -> Path:
+    """Make a folder that ends with this process."""
+    folder = tempfile.TemporaryDirectory(prefix="landmarks-models-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
 def _look_up(name: str) -> tuple[Any, Origin]:
     """The artifact's record, through the public API: wandb.init would create a run."""
     if not has_wandb_key():
@@ -157,10 +181,8 @@ def _look_up(name: str) -> tuple[Any, Origin]:
     return artifact, Origin(name, artifact.version, sha256, run.url if run else None)
 
 
-def _download(artifact: Any, origin: Origin) -> None:
-    """Download into a fresh folder, verify, and move that into the cache in one step."""
-    models = default_cache() / "models"
-    models.mkdir(parents=True, exist_ok=True)
+def _download(artifact: Any, origin: Origin, models: Path) -> None:
+    """Download into a fresh folder, verify, and move that into models/ in one step."""
     folder = Path(tempfile.mkdtemp(dir=models, prefix="download-"))
     try:
         try:

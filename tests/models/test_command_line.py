@@ -1,3 +1,5 @@
+import io
+import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -98,3 +100,16 @@ def test_first_line() -> None:
     assert first_line(ValueError("\n one\ntwo")) == "one"
     assert first_line(KeyError()) == "KeyError"
     assert len(first_line(ValueError("x" * 999))) == 200
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_any_name_can_be_printed(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding))
+    parse()
+    print("a東京\udcff.jpg")
+    print("a東京\udcff.jpg", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        said = stream.buffer.getvalue().decode(encoding)
+        assert said.rstrip() in ("a東京\\udcff.jpg", r"a\u6771\u4eac\udcff.jpg")

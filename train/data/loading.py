@@ -1,6 +1,8 @@
 """From a data folder to batches: decoded photos, their transforms, and a training's loaders."""
 
+import dataclasses
 import json
+import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +27,8 @@ from train.data.unlabelled import find_photos
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+SHARED_MEMORY = Path("/dev/shm")
 
 
 def read_photos(
@@ -86,6 +90,7 @@ def build_loaders(
     accelerator: "Accelerator",
 ) -> tuple[DataLoader, DataLoader]:
     """Build the loaders of the training photos (shuffled) and of the validation photos."""
+    config = dataclasses.replace(config, workers=count_workers(config, accelerator))
     train_transform, eval_transform = build_transforms(config, preprocess)
     labels = _labels(split, split.train)
     photos = PhotoDataset(cache.subset(split.train), labels, train_transform, config.seed)
@@ -102,6 +107,27 @@ def build_loaders(
         build_loader(photos, batches, config, accelerator),
         build_loader(held_out, ordered, config, accelerator),
     )
+
+
+def count_workers(config: RunConfig, accelerator: "Accelerator") -> int:
+    """Return how many worker processes have room for their batches, and say so if not all do.
+
+    They hand batches over in shared memory, of which a Docker container has 64 MB by default: a
+    worker that finds none left is killed. Who prepares a photo changes nothing about it.
+    """
+    if not SHARED_MEMORY.is_dir():  # macOS, Windows: no limit of its own
+        return config.workers
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    # float32; all processes of a training together hold a full batch at a time.
+    batch_bytes = config.batch_size * 3 * max(config.image_size, config.eval_side_px) ** 2 * 4
+    # Two are on their way per worker (torch's prefetch_factor), one is used, one is handed over.
+    workers = max(0, min(config.workers, (free // batch_bytes - 2) // 2))
+    if workers < config.workers and accelerator.is_main_process:
+        print(
+            f"{SHARED_MEMORY} has {free / 1e6:.0f} MB free, which is enough for --workers "
+            f"{workers}: continuing with that; docker run --shm-size=2g gives more"
+        )
+    return workers
 
 
 def build_loader(

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from models.environment import CacheError, default_cache
 from models.photos import PhotoError, read_photo
 
 try:
@@ -102,7 +103,9 @@ class PhotoCache:
         )
 
 
-def decode_photos(root: Path, paths: Sequence[str], side_px: int, cache_dir: Path) -> PhotoCache:
+def decode_photos(
+    root: Path, paths: Sequence[str], side_px: int, cache_dir: Path | None
+) -> PhotoCache:
     """Decode photos into the cache, or find them there.
 
     The cache's name is a hash of every path, size and modification time, so a changed photo makes
@@ -114,18 +117,32 @@ def decode_photos(root: Path, paths: Sequence[str], side_px: int, cache_dir: Pat
         root: The data folder.
         paths: Relative to root.
         side_px: Photos are reduced (INTER_AREA) to this short side; smaller ones stay as they are.
-        cache_dir: The folder of all caches.
+        cache_dir: The folder of all caches; None: default_cache's.
 
     Raises:
+        CacheError: The folder cannot be written or read.
         OSError: A photo is gone, or the disk is too full; the message says how much is needed.
         ValueError: LANDMARKS_CACHE_GB is not a number of gigabytes.
     """
+    cache_dir = cache_dir or default_cache()
     key = hashlib.sha256(json.dumps([FORMAT, side_px, str(root.resolve())]).encode())
     paths = sorted(paths)
     for path in paths:
         status = (root / path).stat()
         key.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     folder = cache_dir / f"decoded-{key.hexdigest()[:24]}"
+    try:
+        return _open_or_build(root, paths, side_px, folder)
+    except OSError as error:
+        if error.errno is None:  # one of ours, which says what to do
+            raise
+        raise CacheError(
+            f"decoded photos cannot be kept in {cache_dir} ({error.strerror}); name another folder "
+            "with --cache-dir or LANDMARKS_CACHE"
+        ) from error
+
+
+def _open_or_build(root: Path, paths: Sequence[str], side_px: int, folder: Path) -> PhotoCache:
     built = False
     # Another run may delete the cache between its completion here and the lock: build it again.
     for _ in range(TRIES):
@@ -137,7 +154,7 @@ def decode_photos(root: Path, paths: Sequence[str], side_px: int, cache_dir: Pat
     else:
         raise OSError(f"{folder} is broken; delete it, or name another folder with --cache-dir")
     if built:
-        _make_room(cache_dir, 0)  # now that its exact size is known
+        _make_room(folder.parent, 0)  # now that its exact size is known
     with contextlib.suppress(OSError):  # the cache belongs to another user
         os.utime(folder / "index.json")  # when it was last used
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))

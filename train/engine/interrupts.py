@@ -1,6 +1,7 @@
 """Turn Ctrl-C and SIGTERM into a stop request that training honours after the current step."""
 
 import contextlib
+import re
 import signal
 from collections.abc import Iterator
 
@@ -11,6 +12,28 @@ class TrainingError(RuntimeError):
 
 class Interrupted(Exception):
     """A stop on request, after the checkpoint was saved."""
+
+
+@contextlib.contextmanager
+def lost_workers_told() -> Iterator[None]:
+    """Turn the death of a process that prepares photos into one line.
+
+    torch raises a RuntimeError for it, wherever the training is at that time.
+
+    Raises:
+        TrainingError: A worker was killed, or found no shared memory.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if not re.search(r"DataLoader worker \(pid.*(killed|exited)|shared memory|\(shm\)", text):
+            raise
+        raise TrainingError(
+            "a process that prepares photos was killed, most likely since memory ran out: use "
+            "fewer --workers (0: the training prepares photos itself) or a smaller --batch-size, "
+            "or give docker run more --memory and --shm-size; --resume continues a run"
+        ) from error
 
 
 class StopRequest:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.command_line import first_line
 from models.files import file_digest
 from train.config import AutoencoderConfig, RunConfig, TrainConfig
 from train.data.sources import Source
 from train.data.split import Split
-from train.engine.interrupts import Interrupted, StopRequest, TrainingError
+from train.engine.interrupts import Interrupted, StopRequest, TrainingError, lost_workers_told
 from train.engine.run_folder import count_classes, open_run, open_sources, write_run
 
 if TYPE_CHECKING:
@@ -78,8 +79,9 @@ def run_training(config: RunConfig, export: Export = export_model) -> int:
         config, run_dir = open_run(config)
         sources = open_sources(config, run_dir)
 
-        from train.tracking.wandb_run import Tracker  # here torch begins to be imported
+        from train.tracking.wandb_run import Tracker, check_settings
 
+        check_settings(config)  # the last thing before torch
         tracker = Tracker()
         accelerator = _start(config)
         run_dir = _share(run_dir)
@@ -119,8 +121,8 @@ def promote_best(config: TrainConfig) -> None:
         print(
             call_within(ANSWER_SECONDS, lambda: Registry(config.entity, config.project).promote())
         )
-    except (OSError, ValueError) as error:
-        print(f"best was left as it is: {error}")
+    except Exception as error:  # of whatever kind: a training must not depend on W&B
+        print(f"best was left as it is: {first_line(error)}")
 
 
 def _start(config: RunConfig) -> "Accelerator":
@@ -205,6 +207,7 @@ def _train(
         stop,
     )
     stop.deferred = True
-    progress = trainer.fit()
+    with lost_workers_told():
+        progress = trainer.fit()
     stop.deferred = False
     return progress

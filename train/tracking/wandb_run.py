@@ -9,11 +9,12 @@ import json
 import os
 import re
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.command_line import first_line
-from models.environment import project_name, resolve_mode
+from models.environment import home_folder, project_name, resolve_mode
 from models.files import code_commit
 from models.sources.wandb_artifacts import MODEL_NAME, call_within
 from train.config import RunConfig
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from train.evaluation.predictions import Results
 
 LISTING = "photos.sha256"
+RESUME = "allow"
 # A server that does not answer may cost a training 45 s. At the start: 10 s of login and the next
 # two; at the end: the last two, and some seconds to write the run again, offline.
 START_SECONDS = 15.0
@@ -36,7 +38,7 @@ class Tracker:
     def __init__(self) -> None:
         """Start without a run."""
         self.run: Any | None = None
-        self.data_dir: str | None = None
+        self.folders: dict[str, str] = {}
 
     def start(
         self, config: RunConfig, run_dir: Path, split: Split, left_out: dict[str, str]
@@ -56,8 +58,15 @@ class Tracker:
         (run_dir / "wandb").mkdir(parents=True, exist_ok=True)
         # Offline, the bytes of artifacts wait here, not in the run's own folder: in W&B's default
         # place a clean-up deletes them, and wandb sync then leaves the model out without a word.
-        if "WANDB_DATA_DIR" not in os.environ:
-            self.data_dir = os.environ["WANDB_DATA_DIR"] = str((run_dir / "wandb/data").resolve())
+        wanted = {"WANDB_DATA_DIR": "data"}
+        if home_folder() is None:  # in a container; W&B's client does not start without one
+            wanted["HOME"] = "home"
+        self.folders = {
+            name: str((run_dir / "wandb" / folder).resolve())
+            for name, folder in wanted.items()
+            if name not in os.environ
+        }
+        os.environ.update(self.folders)
         self.described = config.to_dict() | {
             "split": split.fingerprint,
             "commit": code_commit(),
@@ -68,12 +77,31 @@ class Tracker:
             self._open(mode)
         except Exception as error:  # of whatever kind: the training must not depend on W&B
             if mode == "offline":
-                raise
+                self._give_up(error)
+                return
             print(f"W&B is unreachable ({first_line(error)}); this run is kept offline")
-            self._reopen_offline()
+            try:
+                self._reopen_offline()
+            except Exception as second:
+                self._give_up(second)
+                return
         if self.run.offline:
             folder = self._folder()
             print(f"W&B is offline; look with: wandb leet {folder}; later: wandb sync {folder}")
+
+    def _give_up(self, error: Exception) -> None:
+        print(f"W&B fails ({first_line(error)}); the training continues without it")
+        if self.run is not None:
+            with contextlib.suppress(Exception):
+                self.run.finish(exit_code=1)
+        self._end()
+
+    def _end(self) -> None:
+        """Forget the run; the next one in this process has folders of its own."""
+        self.run = None
+        for name in self.folders:
+            del os.environ[name]
+        self.folders = {}
 
     def _reopen_offline(self) -> None:
         import wandb  # here and below: it takes a second, which a training without W&B saves
@@ -132,9 +160,7 @@ class Tracker:
         except (Exception, KeyboardInterrupt) as error:
             problem = error
             print(f"W&B: {first_line(error)}; the run folder has everything")
-        self.run = None
-        if self.data_dir is not None:  # the next run in this process has a folder of its own
-            del os.environ["WANDB_DATA_DIR"]
+        self._end()
         return online and problem is None
 
     def _close(self, results: "Results | None", exit_code: int) -> BaseException | None:
@@ -150,6 +176,53 @@ class Tracker:
         except (Exception, KeyboardInterrupt) as error:
             problem = problem or error
         return problem
+
+
+def check_settings(config: RunConfig) -> None:
+    """Refuse what W&B would refuse, in its variables and in flags, before anything is written.
+
+    Raises:
+        ValueError: Names the variable or the flag, and W&B's reason.
+    """
+    if resolve_mode(config.wandb) == "disabled":
+        return
+    try:
+        import wandb
+    except ImportError:  # Tracker.start says so, and the training continues
+        return
+
+    def check(what: str, change: Callable[[wandb.Settings], Any]) -> None:
+        try:
+            change(wandb.Settings())
+        except Exception as error:  # its own kinds, and pydantic's of many lines
+            found = error.errors()[0]["msg"] if hasattr(error, "errors") else first_line(error)
+            reason = found.removeprefix("Value error, ")
+            hint = " (a team goes into WANDB_ENTITY)" if "project name" in reason else ""
+            raise ValueError(
+                f"W&B refuses {what}: {reason}{hint}; correct it, or leave W&B out with "
+                "--wandb disabled"
+            ) from error
+
+    variables = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+    for name, value in variables.items():
+        check(name, lambda settings, one={name: value}: settings.update_from_env_vars(one))
+    names = {"tags": "run_tags", "group": "run_group", "notes": "run_notes"}
+    flags = {"entity": config.entity, "project": config.project} | _labels(config)
+    for name, value in flags.items():
+        changed = {names.get(name, name): value}
+        check(f"--{name}", lambda settings, one=changed: settings.update_from_dict(one))
+
+    def change_all(settings: wandb.Settings) -> None:
+        settings.update_from_env_vars(variables)
+        settings.update_from_dict({"resume": RESUME})
+
+    check("these of its variables together: " + ", ".join(sorted(variables)), change_all)
+
+
+def _labels(config: RunConfig) -> dict[str, Any]:
+    """Return the run's tags, group and notes; None, not (), where W&B's variables decide."""
+    # train.autoencoder has none of these flags.
+    return {name: getattr(config, name, None) or None for name in ("tags", "group", "notes")}
 
 
 def _log_results(run: Any, run_dir: Path, results: "Results") -> None:
@@ -188,19 +261,18 @@ def _open_run(config: RunConfig, mode: str, run_dir: Path, described: dict[str, 
         # An agent of a sweep names the run; else a random id, kept so that a resumed training
         # continues the same W&B run.
         id_file.write_text(os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8])
-    # train.autoencoder has none of these flags.
-    labels = {name: getattr(config, name, None) for name in ("tags", "group", "notes")}
     return wandb.init(
         entity=config.entity,
         project=config.project or project_name(),
         id=id_file.read_text(),
-        name=run_dir.name,
-        resume="allow",
+        # W&B lets arguments win over its variables, so what has one is left to it.
+        name=None if os.environ.get("WANDB_NAME") else run_dir.name,
+        resume=RESUME,
         dir=run_dir,
         mode=mode,
         config=described,
-        **labels,
-        job_type=config.command,
+        **_labels(config),
+        job_type=None if os.environ.get("WANDB_JOB_TYPE") else config.command,
         settings=wandb.Settings(
             init_timeout=START_SECONDS,
             # Without a limit, a server that dies in mid-run held the script for over 75 s.

@@ -242,3 +242,20 @@ def test_order_without_an_account(
     with pytest.raises(ModelFileError, match="wandb login"):
         ModelSource.open()
     assert ModelSource.open(toy_model).wanted is None  # a path comes first
+
+
+def test_a_model_is_served_without_a_cache(
+    client: Client,
+    publish: Callable,
+    toy_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    digest = publish(toy_model, "first")
+    (tmp_path / "file").touch()
+    with client.here():
+        monkeypatch.setenv("LANDMARKS_CACHE", str(tmp_path / "file" / "cache"))
+        source = ModelSource.open(artifact=f"{MODEL}:best")
+        assert source.served.predictor.digest == digest
+        assert source.served.predictor.path.is_file()  # workers load it again
+        assert not source.refresh()

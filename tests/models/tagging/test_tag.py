@@ -1,6 +1,7 @@
 """The tag command: every photo once, whatever its name, whatever happens on the way."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 
 from models import tag as command
 from models.command_line import parse_flags
+from models.model_file.torchscript import rewrite_manifest
 from models.photos.gps import read_position
 from models.predictor import Predictor
 from models.tag import EXAMPLES, TagConfig, main
@@ -132,6 +134,31 @@ def test_photos_that_cannot_be_read_are_listed(
     assert "4 could not be read" in shown.out
     assert shown.err.count("could not be read: ") == 4
     assert run(model, tmp_path / "none.csv", tmp_path) == 1
+
+
+@pytest.mark.parametrize("how", ["sidecar", "embed"])
+def test_a_name_that_cannot_be_printed_stops_nothing(
+    how: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows a pipe is cp1252: the photos after such a name got nothing."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.jpg", "b東京.jpg", "c.jpg"):
+        draw_landmark(1, 1).save(folder / name)
+    # Every photo counts as known.
+    path = shutil.copy(model, tmp_path / "model.pt")
+    rewrite_manifest(path, Predictor.load(path).manifest | {"known_threshold": -1e9})
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "cp1252"))
+    line = [str(folder), "--out", str(tmp_path / "t.csv"), "--model", str(path), "--write", how]
+    for more in (["--dry-run"], []):
+        assert main(parse_flags(TagConfig, "tag", args=[*line, *more])) == 0
+    sys.stdout.flush()
+    said = sys.stdout.buffer.getvalue().decode("cp1252")
+    assert r"b\u6771\u4eac.jpg" in said
+    assert [read_position(photo) is not None for photo in sorted(folder.glob("*.jpg"))] == [
+        how == "embed"
+    ] * 3
+    assert len(list(folder.glob("*.xmp"))) == 3 * (how == "sidecar")
 
 
 @pytest.mark.parametrize(

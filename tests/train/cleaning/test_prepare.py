@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import stat
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -335,3 +336,18 @@ def test_mistakes_end_in_one_line(
     with pytest.raises(ValueError, match="leave no photo"):
         settings(data, tmp_path / "out", val_fraction=0.3, test_fraction=0.7)
     assert TransferConfig().val_fraction == PrepareConfig().val_fraction
+
+
+def test_a_reader_killed_for_memory_is_one_line(
+    landmark_photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    def die(*_: object) -> None:
+        raise BrokenProcessPool("A process in the process pool was terminated abruptly")
+
+    monkeypatch.setattr(train.cleaning.scan, "scan_photo", die)
+    assert main(PrepareConfig(data=landmark_photos, out=tmp_path / "out", workers=1)) == 1
+    error = capsys.readouterr().err
+    assert "error: a process that reads photos was killed" in error and "--workers" in error

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import train.data.photo_cache
+from models.environment import CacheError
 from models.photos import read_photo
 from tests.support.commands import ROOT
 from tests.support.drawing import draw_landmark
@@ -28,6 +29,15 @@ def photos(tmp_path: Path) -> Path:
 
 
 NAMES = ["0.png", "1.png", "2.png", "3.png"]
+
+
+@pytest.mark.parametrize("place", ["/proc/none", "file/cache", "file"])
+def test_a_cache_that_cannot_be_written_names_the_flag(
+    place: str, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheError, match=r"cannot be kept in .*--cache-dir or LANDMARKS_CACHE"):
+        decode_photos(photos, NAMES, 60, tmp_path / place)
 
 
 def test_cache_holds_reduced_photos_and_is_reused(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -16,6 +17,8 @@ from models.predictor import Predictor
 from tests.support.drawing import draw_landmark
 from tests.support.runs import read_records, stopped_after, tiny, train_only
 from train.config import ScratchConfig, TransferConfig
+from train.data import loading
+from train.data.batches import PhotoDataset
 from train.engine.recipe import build_network
 from train.engine.training_run import run_training
 
@@ -238,3 +241,44 @@ def test_workers_change_nothing(landmark_photos: Path, finished_run: Path, tmp_p
     assert train_only(tiny(landmark_photos, run_dir, workers=2)) == 0
     whole, other = final_weights(finished_run), final_weights(run_dir)
     assert all(torch.equal(whole[name], other[name]) for name in whole)
+
+
+def test_a_worker_killed_for_memory_is_one_line(
+    landmark_photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    main = os.getpid()
+    draw = PhotoDataset.__getitem__
+
+    def die(dataset: PhotoDataset, key: tuple[int, ...]) -> dict:
+        if os.getpid() != main:
+            os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory runs out
+        return draw(dataset, key)
+
+    monkeypatch.setattr(PhotoDataset, "__getitem__", die)
+    run_dir = tmp_path / "run"
+    assert train_only(tiny(landmark_photos, run_dir, workers=1, epochs=1)) == 1
+    assert "error: a process that prepares photos was killed" in capsys.readouterr().err
+    assert train_only(tiny(landmark_photos, run_dir, resume=run_dir, workers=0, epochs=1)) == 0
+
+
+@pytest.mark.parametrize(("free_mb", "workers"), [(64, 0), (230, 1), (360, 2), (10_000, 4)])
+def test_workers_fit_into_shared_memory(
+    free_mb: int,
+    workers: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """Docker gives 64 MB: one batch of the default settings, of 50 MB each."""
+    monkeypatch.setattr(loading, "SHARED_MEMORY", tmp_path)
+    usage = SimpleNamespace(free=free_mb * 1_000_000)
+    monkeypatch.setattr(loading.shutil, "disk_usage", lambda _: usage)
+    process = SimpleNamespace(is_main_process=True)
+    assert loading.count_workers(TransferConfig(workers=4), process) == workers
+    said = capsys.readouterr().out
+    assert ("--shm-size" in said and f"--workers {workers}:" in said) == (workers < 4)
+    assert loading.count_workers(TransferConfig(workers=0), process) == 0
+    assert not capsys.readouterr().out

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,9 +18,9 @@ from models.environment import resolve_mode
 from models.files import file_digest
 from tests.support.commands import ROOT, Client
 from tests.support.fake_wandb import FakeWandb
-from tests.support.runs import no_program, read_records
+from tests.support.runs import no_program, read_records, train_only
 from train.config import ScratchConfig
-from train.data.split import classes_hash
+from train.data.split import Split, classes_hash
 from train.engine.training_run import run_training
 from train.evaluate import EvaluateConfig
 from train.evaluate import main as evaluate
@@ -174,6 +175,84 @@ def test_a_training_does_not_depend_on_its_server(
     assert losses == expected
     assert (run_dir / "model.pt").is_file()
     assert list((run_dir / "wandb").glob("offline-run-*"))
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"WANDB_PROJECT": "team/landmarks"}, "WANDB_PROJECT.*a team goes into WANDB_ENTITY"),
+        ({"WANDB_RUN_ID": "a/b"}, "WANDB_RUN_ID"),
+        ({"WANDB_TAGS": "day,,night"}, "WANDB_TAGS.*is empty"),
+        ({"WANDB_QUIET": "perhaps"}, "WANDB_QUIET.*boolean"),
+        ({"WANDB_BASE_URL": "nonsense"}, "WANDB_BASE_URL.*URL"),
+        ({"WANDB_FORK_FROM": "abc?_step=1"}, "WANDB_FORK_FROM.*exclusive"),
+        ({"project": "team/landmarks"}, "--project.*a team goes into"),
+        ({"tags": ("x" * 65,)}, "--tags.*64 characters"),
+    ],
+)
+def test_settings_that_wandb_refuses_are_one_line(
+    mode: str,
+    changed: dict,
+    said: str,
+    landmark_photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    flags = {name: value for name, value in changed.items() if not name.startswith("WANDB")}
+    for name in set(changed) - set(flags):
+        monkeypatch.setenv(name, changed[name])
+    run_dir = tmp_path / "run"
+    assert run_training(small(landmark_photos, run_dir, wandb=mode, **flags)) != 0
+    error = capsys.readouterr().err
+    assert re.fullmatch(f"error: W&B refuses .*{said}.*--wandb disabled\n", error)
+    assert not run_dir.exists()
+    # Without W&B they do not matter.
+    wandb_run.check_settings(small(landmark_photos, run_dir, wandb="disabled", **flags))
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("x"), AssertionError("x")])
+def test_no_error_of_wandb_ends_a_training(
+    error: Exception,
+    landmark_photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    import wandb
+
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(wandb, "init", fail)
+    assert train_only(small(landmark_photos, tmp_path / "run", wandb="offline", epochs=1)) == 0
+    assert "the training continues without it" in capsys.readouterr().out
+    assert "WANDB_DATA_DIR" not in os.environ
+
+
+def test_what_wandb_variables_say_is_kept(
+    finished_scratch: Path,
+    landmark_photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = {"TAGS": "night,rain", "NAME": "mine", "NOTES": "wet", "RUN_GROUP": "storm"}
+    split = Split.load(finished_scratch / "split.json")
+    for number, flags in enumerate([{}, {"tags": ("day",), "notes": "dry"}]):
+        with FakeWandb() as server, Client(server, tmp_path / "home").without_key().here():
+            for name, value in (said | {"JOB_TYPE": "teaching"}).items():
+                monkeypatch.setenv(f"WANDB_{name}", value)
+            config = small(landmark_photos, tmp_path / f"run{number}", wandb="offline", **flags)
+            config.run_dir.mkdir()
+            tracker = wandb_run.Tracker()
+            tracker.start(config, config.run_dir, split, {})
+            run = tracker.run
+            assert (run.name, run.group, run.job_type) == ("mine", "storm", "teaching")
+            assert run.tags == (flags.get("tags") or ("night", "rain"))
+            assert run.notes == flags.get("notes", "wet")
+            tracker.finish()
 
 
 def test_a_training_is_a_run_and_a_model(team: FakeWandb, good_run: Path) -> None:
