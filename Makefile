@@ -1,5 +1,5 @@
 # make demo: the page on the bundled model.  make test: all tests.  make quick: those without a
-# browser, a training or a process, in a minute.  Each sets everything up first.
+# browser, a training or a process, in about a minute.  Each sets everything up first.
 PYTHON ?= python3
 BIN = .venv/bin
 
@@ -12,7 +12,7 @@ test: .venv/ready
 	$(BIN)/python -m pytest -n logical --dist loadfile
 
 quick: .venv/ready
-	$(BIN)/python -m pytest -n logical --quick
+	$(BIN)/python -m pytest -n logical --quick -r fE
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -283,3 +283,7 @@ def test_bundled_model_is_whole(name: str) -> None:
     measured = predictor.manifest["metrics"]
     for part in ("val", "test"):
         assert f"{measured[f'{part}/top1']:.1%}".replace("%", " %") in card.read_text("utf-8")
+
+
+def test_a_run_folder_loads_like_its_model_file(toy_model: Path) -> None:
+    assert Predictor.load(toy_model.parent).digest == file_digest(toy_model)
