@@ -244,6 +244,6 @@ def _load_directory(directory: ImageFileDirectory_v2, file: IO[bytes]) -> None:
     _load_unchecked(directory, file)
 
 
-# Pillow offers no hook before it reads the values, and position.py and decoding.py both need this.
+# Pillow offers no hook before it reads the values, and gps.py and decoding.py both need this.
 _load_unchecked = ImageFileDirectory_v2.load
 ImageFileDirectory_v2.load = _load_directory

@@ -15,7 +15,7 @@ import pytest
 
 from models import tag as command
 from models.command_line import parse_flags
-from models.photos.position import read_position
+from models.photos.gps import read_position
 from models.predictor import Predictor
 from models.tag import EXAMPLES, TagConfig, main
 from models.tagging.photo_list import find_photos
