@@ -52,7 +52,7 @@ def digest_pixels(content: bytes) -> bytes:
     try:
         with _open(content) as image:
             pixels = max(image.width * image.height, tile_pixels(image))
-            if pixels > max_pixels(image.format, len(image.getbands())):
+            if pixels > max_pixels(image.format, len(image.getbands()), image.info):
                 raise ValueError("too many pixels")
             for frame in ImageSequence.Iterator(image):
                 digest.update(f"{frame.mode} {frame.size}".encode())
