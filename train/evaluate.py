@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 from models.command_line import parse_flags
 from models.files import file_digest, write_text
 from models.model_file.model_path import find_model
-from train.data.folders import DataError, list_class_folders, part_folder
+from train.data.folders import (
+    ClassFinder,
+    DataError,
+    check_data_folder,
+    check_layout,
+    list_class_folders,
+    part_folder,
+)
 from train.exporting.inputs import find_outside
 
 if TYPE_CHECKING:
@@ -71,8 +78,7 @@ def check_flags(config: EvaluateConfig) -> None:
         raise DataError(f"no --severities {sorted(unknown)}; they go from 1 to 5")
     if not config.artifact:
         find_model(config.model)
-    if not config.data.is_dir():
-        raise DataError(f"no data folder at {config.data}")
+    check_data_folder(config.data)
     if config.outside is not None:
         find_outside(config.outside, "B")
 
@@ -90,15 +96,16 @@ def labelled_photos(data: Path, class_names: list[str]) -> dict[str, int]:
     Raises:
         DataError: No photos, or a folder that is no class of the model.
     """
-    if not data.is_dir():
-        raise DataError(f"no data folder at {data}")
+    check_data_folder(data)
     root = part_folder(data, "test")
+    check_layout(root)
+    find = ClassFinder(class_names)
     labels = {}
     for folder in list_class_folders(root):
-        if folder.label not in class_names:
+        label = find.label_of(folder)
+        if label is None:
             known = f"it knows {class_names[:3]}, ..."
             raise DataError(f"{folder.path} is no class of this model; {known}")
-        label = class_names.index(folder.label)
         labels |= {path.relative_to(data).as_posix(): label for path in folder.photos}
     if not labels:
         raise DataError(f"no photos in class folders of {root}")

@@ -133,11 +133,12 @@ def prepare(config: PrepareConfig) -> str:
         A summary for people.
 
     Raises:
-        DataError: There is no such folder, or it has too few photos.
+        DataError: There is no such folder, or it has too few photos; the report is written then,
+            too, but no split.
         OSError: A file cannot be read or written.
     """
     from train.cleaning.scan import channel_statistics, list_folder, scan_photos
-    from train.data.folders import DataError
+    from train.data.folders import PARTS, DataError
 
     if config.out.resolve() == config.data.resolve():
         raise DataError("--out must be another folder than --data, which is only read")
@@ -159,8 +160,13 @@ def prepare(config: PrepareConfig) -> str:
         record.path: folder.photos[record.path] for record in readable if record.path not in gone
     }
     fractions = {"test": config.test_fraction, "val": config.val_fraction}
-    split = split_photos(kept, fractions, config.seed)
-    fingerprint = write_split(config, split, folder.photos, readable)
+    problem = None
+    try:
+        split = split_photos(kept, fractions, config.seed)
+    except DataError as error:  # the report comes first: it shows where the photos went
+        problem = error
+        split = {part: sorted(path for path in kept if kept[path][0] == part) for part in PARTS}
+    fingerprint = None if problem else write_split(config, split, folder.photos, readable)
     with (
         atomic(config.out / "duplicates.csv") as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
@@ -171,10 +177,10 @@ def prepare(config: PrepareConfig) -> str:
     places = config.data / LANDMARKS.name
     if places.is_file():  # training looks for it in what --data names, which is OUT from here on
         shutil.copyfile(places, config.out / LANDMARKS.name)
-    if config.files != "none":
+    if config.files != "none" and problem is None:
         lay_out_files(config, split)
     suspicions = None
-    if config.label_noise:
+    if config.label_noise and problem is None:
         labelled = [(path, kept[path][1]) for path in split["train"] + split["val"]]
         try:
             suspicions = suspect_labels(config.data, labelled, config.seed)
@@ -182,11 +188,17 @@ def prepare(config: PrepareConfig) -> str:
             print(f"labels were not checked: {error}")
     training = set(split["train"])
     summary = summarise(folder, records, judged, split, fingerprint)
-    summary |= channel_statistics(record for record in readable if record.path in training)
+    if training:
+        summary |= channel_statistics(record for record in readable if record.path in training)
+    if problem is not None:
+        summary["problem"] = str(problem)
     if suspicions is not None:
         summary["suspicious_labels"] = [dataclasses.asdict(each) for each in suspicions]
     write_text(config.out / "statistics.json", json.dumps(summary, indent=1, ensure_ascii=False))
-    write_report(config.out / "report.html", config.data, kept, split, readable, judged, summary)
+    report = config.out / "report.html"
+    write_report(report, config.data, kept, split, readable, judged, summary)
+    if problem is not None:
+        raise DataError(f"{problem}; {report} shows what became of its photos") from problem
     return describe(summary, config.out)
 
 
@@ -195,7 +207,7 @@ def summarise(
     records: "list[PhotoRecord]",
     judged: "list[Duplicate]",
     split: dict[str, list[str]],
-    fingerprint: str,
+    fingerprint: str | None,
 ) -> dict[str, object]:
     """Collect all findings, JSON-ready, for statistics.json and the report."""
     return {

@@ -63,8 +63,7 @@ def list_photos(data: Path) -> tuple[Path, list[Path]]:
     Raises:
         DataError: No folder, or no photo.
     """
-    if not data.is_dir():
-        raise DataError(f"no data folder at {data}")
+    folders.check_data_folder(data)
     root = part_folder(data, "test")
     photos = [path for path in folders.list_photos(root) if path.is_file()]  # no dead links
     photos.sort(key=lambda path: path.relative_to(root).as_posix())

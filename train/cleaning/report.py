@@ -121,18 +121,20 @@ def write_report(
     """
     rng = np.random.default_rng(0)  # the same data always give the same page
     training = split["train"]
-    batch = [(training[i], draw) for draw, i in enumerate(rng.integers(0, len(training), 32))]
     groups = defaultdict(list)
     for each in judged:
         groups[each.group].append(each)
     largest = sorted(groups.values(), key=lambda group: (-len(group), group[0].path))[:12]
     counts = ", ".join(f"{part} {count:,}" for part, count in summary["parts"].items())
     left_out = ", ".join(f"{count} {why}" for why, count in summary["left_out"].items())
-    mean, std = (", ".join(f"{value:.4f}" for value in summary[key]) for key in ("mean", "std"))
+    figures = "; ".join(
+        ", ".join(f"{value:.4f}" for value in summary.get(key, [])) for key in ("mean", "std")
+    )
+    found = f"{counts}; fingerprint {(summary['fingerprint'] or '')[:12]}"
     rows = {
         "Photos": f"{summary['photos']:,} in {len(summary['class_photos'])} classes",
-        "Split": f"{counts}; fingerprint {summary['fingerprint'][:12]}",
-        "Mean, standard deviation (training photos, red green blue, 0 to 1)": f"{mean}; {std}",
+        "Split": f"none: {summary['problem']}" if "problem" in summary else found,
+        "Mean, standard deviation (training photos, red green blue, 0 to 1)": figures,
         "Groups of duplicates": f"{summary['duplicate_groups']}; left out: {left_out or 'none'}",
         "Other files": ", ".join(summary["not_photos"][:20]) or "none",
         "Empty classes": ", ".join(summary["empty_classes"]) or "none",
@@ -151,15 +153,17 @@ def write_report(
             parts.append("</table>")
     parts += ["<h2>Photos per class</h2>", encode_figure(plot_classes(photos, split))]
     parts += ["<h2>Sizes</h2>", encode_figure(plot_sizes(records))]
-    parts += ["<h2>Channels</h2>", encode_figure(plot_channels(summary))]
-    parts += [
-        "<h2>A batch as the model sees it</h2>",
-        encode_image(draw_sheet(augment(data, batch), 8)),
-    ]
-    one = training[int(rng.integers(len(training)))]
-    draws = [(one, draw) for draw in range(24)]
-    sheet = encode_image(draw_sheet(augment(data, draws), 8))
-    parts += ["<h2>One photo, 24 draws of the augmentation</h2>", sheet]
+    if training:
+        batch = [(training[i], draw) for draw, i in enumerate(rng.integers(0, len(training), 32))]
+        parts += ["<h2>Channels</h2>", encode_figure(plot_channels(summary))]
+        parts += [
+            "<h2>A batch as the model sees it</h2>",
+            encode_image(draw_sheet(augment(data, batch), 8)),
+        ]
+        one = training[int(rng.integers(len(training)))]
+        draws = [(one, draw) for draw in range(24)]
+        sheet = encode_image(draw_sheet(augment(data, draws), 8))
+        parts += ["<h2>One photo, 24 draws of the augmentation</h2>", sheet]
     if largest:
         parts.append("<h2>The largest groups of duplicates</h2><p>Pale: left out.</p>")
     for group in largest:

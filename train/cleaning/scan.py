@@ -19,7 +19,16 @@ from tqdm import tqdm
 
 from models.photos import PhotoError, read_photo
 from train.cleaning.duplicates import PhotoHashes, hash_photo
-from train.data.folders import PARTS, DataError, list_class_folders, list_loose_files
+from train.data.folders import (
+    PARTS,
+    ClassFinder,
+    DataError,
+    check_data_folder,
+    check_layout,
+    has_numbers,
+    list_class_folders,
+    list_loose_files,
+)
 
 TINY_PX = 96
 HUGE_PIXELS = 30_000_000
@@ -78,23 +87,31 @@ def list_folder(data: Path) -> Folder:
     Raises:
         DataError: There is no such folder, or no photo in a class folder.
     """
-    if not data.is_dir():
-        raise DataError(f"no data folder at {data}; give one with --data or LANDMARKS_DATA")
+    check_data_folder(data)
     parts = [(part, data / part) for part in PARTS if (data / part).is_dir()]
+    parts = parts or [("train", data)]
     photos, others, empty = {}, [], []
-    labels = defaultdict(set)
-    for part, root in parts or [("train", data)]:
+    names: dict[str, None] = {}
+    numbered = has_numbers(parts[0][1])
+    for part, root in parts:
+        check_layout(root)
         others += list_loose_files(root)
-        for folder in list_class_folders(root):
-            labels[" ".join(folder.label.split()).casefold()].add(folder.label)
+        find = ClassFinder(list(names))  # a folder of val/ or test/ means the class of train/
+        for folder in list_class_folders(root, numbered):
+            known = find.label_of(folder)
+            label = folder.label if known is None else find.class_names[known]
+            names[label] = None
             for path in folder.photos:
-                photos[path.relative_to(data).as_posix()] = (part, folder.label)
+                photos[path.relative_to(data).as_posix()] = (part, label)
             others += folder.others
             if not folder.photos:
                 empty.append(folder.path.relative_to(data).as_posix())
     if not photos:
         raise DataError(f"no photos in class folders of {data}; expected one folder per landmark")
-    alike = [sorted(names) for names in labels.values() if len(names) > 1]
+    spellings = defaultdict(list)
+    for label in sorted(names):
+        spellings[" ".join(label.split()).casefold()].append(label)
+    alike = [found for found in spellings.values() if len(found) > 1]
     others = [path.relative_to(data).as_posix() for path in others]
     return Folder(photos, others, empty, alike)
 

@@ -11,14 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train.config import TrainConfig
-from train.data.folders import PARTS, DataError, class_folder_name, clean_class_name
+from train.data.folders import (
+    PARTS,
+    ClassFinder,
+    DataError,
+    are_numbered,
+    class_folder_name,
+    clean_class_name,
+)
 from train.data.split import (
     Split,
     build_split,
     check_photos,
     check_split,
-    folder_class,
+    direct_folder,
     index_photos,
+    index_validation,
     some_of,
     split_by_class,
 )
@@ -36,7 +44,7 @@ class Source:
         name: The value of --data, for messages.
         root: The folder that all paths are relative to.
         classes: Class name -> paths, in the order of the labels 0, 1, ...
-        val: The validation photos, where a table names them.
+        val: The validation photos, where a table or a val/ beside train/ names them.
         prepared: The complete split, where train.prepare made it.
     """
 
@@ -100,9 +108,12 @@ def open_source(config: TrainConfig) -> Source:
     elif data.is_file():
         source = read_table(data, config.limit)
     else:
-        return Source(data, data.resolve(), index_photos(data, config.limit))
+        source = read_folders(data, config.limit)
     if source.prepared or source.val:
-        for field in ("val_fraction", "split_seed", "limit"):
+        fixed = ["val_fraction", "split_seed"]
+        if source.name != data or data.is_file():  # of folders, it counts for either part
+            fixed.append("limit")
+        for field in fixed:
             if getattr(config, field) != getattr(TrainConfig, field):
                 flag = "--" + field.replace("_", "-")
                 raise DataError(
@@ -110,6 +121,23 @@ def open_source(config: TrainConfig) -> Source:
                     f"change that; leave {flag} out, or give --data the folder of the photos"
                 )
     return source
+
+
+def read_folders(data: Path, limit: int | None = None) -> Source:
+    """Read the photos of class folders; val/ beside train/ says which ones validate.
+
+    Args:
+        data: Folder with train/ (and val/, test/) of class folders, or of class folders.
+        limit: Use at most this many photos per class, in each part.
+
+    Raises:
+        DataError: See index_photos and index_validation.
+    """
+    classes = index_photos(data, limit)
+    held = index_validation(data, list(classes), limit)
+    classes = {label: paths + held.get(label, []) for label, paths in classes.items()}
+    val = frozenset(path for paths in held.values() for path in paths)
+    return Source(data, data.resolve(), classes, val)
 
 
 def read_manifest(path: Path) -> Source:
@@ -133,24 +161,19 @@ def read_manifest(path: Path) -> Source:
     names = list(dict.fromkeys(names))
     sizes = {photo: recorded[photo] for photo in train + val if photo in recorded}
     check_photos(root, train + val, sizes, f"Put them back, or {AGAIN}")
-    class_of = {photo: _class_of(photo, names) for photo in train + val}
+    find = ClassFinder(names)
     label_of = {
-        photo: names.index(name)
-        for photo, name in class_of.items()
-        if name != folder_class(photo)  # it lies in a subfolder of its class
+        photo: label
+        for photo in train + val
+        if (label := find(class_folder_name(photo))) is not None
+        and label != find(direct_folder(photo))  # it lies in a subfolder of its class
     }
     split = Split(fingerprint, str(root), names, train, val, [], label_of, sizes)
     check_split(split, path)
     classes: dict[str, list[str]] = {name: [] for name in names}
-    for photo in train + val:
-        classes[class_of[photo]].append(photo)
+    for photo, label in zip(train + val, split.labels(train + val).tolist(), strict=True):
+        classes[names[label]].append(photo)
     return Source(path, root, classes, prepared=split)
-
-
-def _class_of(photo: str, names: list[str]) -> str:
-    """Return the class of a path in a splits.json: its class folder's, else its direct folder's."""
-    name = clean_class_name(class_folder_name(photo))
-    return name if name in names else folder_class(photo)
 
 
 def read_table(table: Path, limit: int | None = None) -> Source:
@@ -177,11 +200,13 @@ def read_table(table: Path, limit: int | None = None) -> Source:
         root = Path(os.path.commonpath([photo.parent for photo in photos]))
     # In the order of the labels as written ("00.Red_Tower"), as with class folders.
     labels = sorted({label for label, _ in photos.values()})
-    classes: dict[str, list[str]] = {clean_class_name(label): [] for label in labels}
+    numbered = are_numbered(labels)
+    name_of = {label: clean_class_name(label, numbered) for label in labels}
+    classes: dict[str, list[str]] = {name_of[label]: [] for label in labels}
     val = set()
     for photo, (label, part) in photos.items():
         path = photo.relative_to(root).as_posix()
-        classes[clean_class_name(label)].append(path)
+        classes[name_of[label]].append(path)
         if part == "val":
             val.add(path)
     if len(classes) < 2:

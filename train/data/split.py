@@ -17,8 +17,12 @@ from tqdm import tqdm
 from models.files import file_digest, write_text
 from train.data.folders import (
     PARTS,
+    ClassFinder,
     DataError,
+    check_data_folder,
+    check_layout,
     clean_class_name,
+    has_numbers,
     list_class_folders,
     part_folder,
 )
@@ -55,13 +59,17 @@ class Split:
         Raises:
             DataError: A photo's folder is none of the classes.
         """
-        position = {name: label for label, name in enumerate(self.class_names)}
-        labels = [self.label_of.get(path, position.get(folder_class(path))) for path in paths]
+        find = ClassFinder(self.class_names)
+        labels = [
+            self.label_of[path] if path in self.label_of else find(direct_folder(path))
+            for path in paths
+        ]
         if None in labels:
             path = paths[labels.index(None)]
             raise DataError(
-                f"{path} lies in the folder of a class {folder_class(path)!r}, which is not among "
-                f"the {len(position)} class names; add it there or leave the photo out"
+                f"{path} lies in the folder of a class {clean_class_name(direct_folder(path))!r}, "
+                f"which is not among the {len(self.class_names)} class names; add it there or "
+                "leave the photo out"
             )
         return np.array(labels, np.int64)
 
@@ -83,12 +91,12 @@ class Split:
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def folder_class(path: str) -> str:
-    """Return the class that the folder directly around a photo names.
+def direct_folder(path: str) -> str:
+    """Return the name of the folder directly around a photo.
 
-    That is not the class of a photo in a subfolder; build_split records those in label_of.
+    That does not tell the class of a photo in a subfolder; build_split records those in label_of.
     """
-    return clean_class_name(PurePosixPath(path).parent.name)
+    return PurePosixPath(path).parent.name
 
 
 def some_of(names: Sequence[str]) -> str:
@@ -158,17 +166,19 @@ def index_photos(data: Path, limit: int | None = None) -> dict[str, list[str]]:
     Raises:
         DataError: No folder, no photos, fewer than two classes, or two folders of one label.
     """
-    if not data.is_dir():
-        raise DataError(
-            f"no data folder at {data}; give one with --data or LANDMARKS_DATA: "
-            "one folder of photos per class, train/ and test/ of such folders, what train.prepare "
-            "made of them, or a .csv file with the columns path,label,split"
-        )
+    check_data_folder(data)
     root = part_folder(data, "train")
+    check_layout(root)
     classes: dict[str, list[str]] = {}
+    names: dict[str, str] = {}
     for folder in list_class_folders(root):
         if folder.label in classes:
-            raise DataError(f"two folders in {root} mean the class {folder.label!r}; merge them")
+            # Escaped: in two forms of Unicode they look the same.
+            two = f"{names[folder.label]!a} and {folder.path.name!a}"
+            raise DataError(
+                f"two folders in {root} mean the class {folder.label!r}: {two}; merge them"
+            )
+        names[folder.label] = folder.path.name
         # Without train/, a test/ beside class folders would be trained on, as a class "test".
         if root == data and folder.path.name in PARTS:
             raise DataError(
@@ -184,6 +194,42 @@ def index_photos(data: Path, limit: int | None = None) -> dict[str, list[str]]:
             f"{len(classes)} class folders in {root}; expected at least two, one per landmark"
         )
     return classes
+
+
+def index_validation(
+    data: Path, class_names: Sequence[str], limit: int | None = None
+) -> dict[str, list[str]]:
+    """Find the validation photos in val/ beside train/, if there are any.
+
+    Args:
+        data: Folder with train/ and perhaps val/ of class folders.
+        class_names: The classes of train/.
+        limit: Use at most this many photos per class.
+
+    Returns:
+        Label -> paths relative to data, sorted; empty without photos in val/.
+
+    Raises:
+        DataError: A folder in val/ is no class of train/, or photos lie loose in val/.
+    """
+    root = data / "val"
+    if not ((data / "train").is_dir() and root.is_dir()):
+        return {}
+    check_layout(root)
+    find = ClassFinder(class_names)
+    found: dict[str, list[str]] = {}
+    for folder in list_class_folders(root, has_numbers(data / "train")):
+        if not folder.photos:
+            continue
+        label = find.label_of(folder)
+        if label is None:
+            raise DataError(
+                f"{folder.path} is no class of {data / 'train'}; add photos of it there, or take "
+                "the folder out"
+            )
+        paths = [photo.relative_to(data).as_posix() for photo in folder.photos]
+        found[class_names[label]] = (found.get(class_names[label], []) + paths)[:limit]
+    return found
 
 
 def draw_order(label: str, count: int, seed: int) -> np.ndarray:
@@ -259,11 +305,12 @@ def build_split(
         train: Paths of the training photos.
         val: Paths of the validation photos.
     """
+    find = ClassFinder(list(classes))
     label_of = {
         path: label
-        for label, (name, paths) in enumerate(classes.items())
+        for label, paths in enumerate(classes.values())
         for path in paths
-        if folder_class(path) != name
+        if find(direct_folder(path)) != label
     }
     # An empty label_of is left out, so that flat folders keep the fingerprints of earlier versions.
     content = [list(classes), train, val, *([label_of] if label_of else [])]

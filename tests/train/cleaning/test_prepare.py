@@ -234,7 +234,13 @@ def test_photos_in_subfolders_are_prepared_and_trained_on(tmp_path: Path, front:
     data, out = tmp_path / "data", tmp_path / "out"
     labels = {
         f"{front}{folder}/{photo}.png": "Old Tower" if "Old" in folder else "New"
-        for folder in ("13.Old_Tower/2019", "13.Old_Tower/2020", "13.Old_Tower/New", "New", "New/x")
+        for folder in (
+            "13.Old_Tower/2019",
+            "13.Old_Tower/2020",
+            "13.Old_Tower/New",
+            "20.New",
+            "20.New/x",
+        )
         for photo in range(3)
     }
     for seed, path in enumerate(labels):
@@ -354,3 +360,26 @@ def test_a_reader_killed_for_memory_is_one_line(
     assert main(PrepareConfig(data=landmark_photos, out=tmp_path / "out", workers=1)) == 1
     error = capsys.readouterr().err
     assert "error: a process that reads photos was killed" in error and "--workers" in error
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_thin_class_is_reported_before_it_stops(
+    readable: bool, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    for first, folder in ((0, "Old"), (10, "New")):
+        (data / folder).mkdir(parents=True)
+        for photo in range(5):
+            draw_scene(first + photo).save(data / folder / f"{photo}.png")
+    for path in sorted(data.glob("New/*" if readable else "*/*"))[1 if readable else 0 :]:
+        path.write_bytes(path.read_bytes()[:200])
+    for files in ("none", "link"):
+        assert main(settings(data, out, files=files)) != 0
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"error: (class 'New' has 1 usable photo|0 classes).*report\.html", said)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "none: " in page and "New/2.png" in page
+    summary = json.loads((out / "statistics.json").read_text())
+    assert "New/2.png" in summary["unreadable"] and summary["problem"] in said
+    assert (out / "duplicates.csv").is_file()
+    assert not (out / "splits.json").exists() and not (out / "photos").exists()

@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader
 from models.model_file.preprocess import Preprocess
 from tests.support.drawing import draw_landmark
 from train.data.batches import EpochBatches, PhotoDataset, draw_balanced
+from train.data.folders import clean_class_name
 from train.data.photo_cache import decode_photos
-from train.data.split import DataError, Split, clean_class_name, index_photos, split_by_class
+from train.data.split import DataError, Split, index_photos, split_by_class
 from train.data.transforms import PhotoTransform, build_eval_transform, build_train_transform
 
 

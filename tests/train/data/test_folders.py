@@ -35,8 +35,8 @@ PHOTOS = {
     "13.Eiffel_Tower/2019/may/1.PNG": "Eiffel Tower",
     "13.Eiffel_Tower/2020/1.jpg": "Eiffel Tower",
     "13.Eiffel_Tower/Big_Ben/1.jpg": "Eiffel Tower",  # named like another class
-    "Big_Ben/a.heic": "Big Ben",
-    "Big_Ben/only here/b.jpeg": "Big Ben",
+    "14.Big_Ben/a.heic": "Big Ben",
+    "14.Big_Ben/only here/b.jpeg": "Big Ben",
 }
 HIDDEN_FOLDERS = [
     ".ipynb_checkpoints",
@@ -51,7 +51,7 @@ HIDDEN_FOLDERS = [
     "System Volume Information",
 ]
 HIDDEN_FILES = [".DS_Store", "._1.jpg", ".hidden.jpg", "Thumbs.db", "thumbs.db", "desktop.ini"]
-OTHERS = ["13.Eiffel_Tower/2019/notes.txt", "Big_Ben/film.mp4", "readme.md"]
+OTHERS = ["13.Eiffel_Tower/2019/notes.txt", "14.Big_Ben/film.mp4", "readme.md"]
 
 
 def fill(root: Path, names: list[str]) -> Path:
@@ -222,7 +222,7 @@ def test_tables_keep_their_fingerprints(tmp_path: Path) -> None:
 
 
 def test_photo_keys_do_not_depend_on_the_root(tmp_path: Path) -> None:
-    make_untidy_folder(tmp_path)
+    fill(tmp_path, ["13.Eiffel_Tower/2019/1.jpg", "Big_Ben/a.heic"])
     keys = photo_keys(tmp_path, ["13.Eiffel_Tower/2019/1.jpg", "Big_Ben/a.heic"])
     assert keys == photo_keys(tmp_path / "13.Eiffel_Tower", ["2019/1.jpg", "../Big_Ben/a.heic"])
     # Encoders of earlier versions hold such keys.
@@ -243,3 +243,99 @@ assert not {"torch", "matplotlib", "albumentations", "wandb"} & set(sys.modules)
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert run.stderr.startswith("error: no data folder at absent")
+
+
+def labels_of(root: Path) -> dict[str, str]:
+    """Path -> label, as training sees a folder; prepare must see the same."""
+    split = split_by_class(index_photos(root), root, 0.5, seed=0)
+    paths = split.train + split.val
+    found = {
+        path: split.class_names[label]
+        for path, label in zip(paths, split.labels(paths).tolist(), strict=True)
+    }
+    assert found == {path: label for path, (_, label) in list_folder(root).photos.items()}
+    top = part_folder(root, "train")
+    assert found == {
+        (top / path).relative_to(root).as_posix(): split.class_names[label]
+        for path, label in labelled_photos(top, split.class_names).items()
+    }
+    return found
+
+
+@pytest.mark.parametrize(
+    ("folders", "labels"),
+    [
+        (["3.14_Monument", "Old_Tower"], ["3.14 Monument", "Old Tower"]),
+        (["3.14_Monument", "14_Monument"], ["3.14 Monument", "14 Monument"]),
+        (["3.14_Monument", "2.71_Tower"], ["3.14 Monument", "2.71 Tower"]),
+        (["9.11_Memorial", "00.Tower"], ["11 Memorial", "Tower"]),
+        (["00.Tower", "1.2nd_Street", "7. Pont"], ["Tower", "2nd Street", "Pont"]),
+        (["00.Tower", "Castle"], ["00.Tower", "Castle"]),
+        (["01.Tower", "05.01.Tower"], ["Tower", "01.Tower"]),
+    ],
+)
+def test_numbers_are_dropped_where_all_class_folders_have_one(
+    folders: list[str], labels: list[str], tmp_path: Path
+) -> None:
+    for front in ("", "train/"):
+        root = tmp_path / (front or "flat")
+        fill(root, [f"{front}{folder}/{i}.jpg" for folder in folders for i in range(2)])
+        assert labels_of(root) == {
+            f"{front}{folder}/{i}.jpg": label
+            for folder, label in zip(folders, labels, strict=True)
+            for i in range(2)
+        }
+
+
+def test_val_and_test_mean_the_classes_of_train(tmp_path: Path) -> None:
+    names = ("train/Tower", "train/Castle", "val/00.Tower", "val/01.Castle", "test/Castle")
+    fill(tmp_path, [f"{name}/{i}.jpg" for name in names for i in range(2)])
+    split = open_source(TransferConfig(data=tmp_path)).split([], 0.1, 0)
+    assert split.class_names == ["Castle", "Tower"]
+    assert split.labels(split.val).tolist() == [0, 0, 1, 1]
+    assert {label for _, label in list_folder(tmp_path).photos.values()} == {"Castle", "Tower"}
+
+
+NFC, NFD = "Café", "Cafe\u0301"
+
+
+def test_two_forms_of_unicode_are_one_class(tmp_path: Path) -> None:
+    """macOS and NAS boxes write "é" as two characters."""
+    parts = tmp_path / "parts"
+    fill(parts, [f"train/{name}/{i}.jpg" for name in (NFD, "Bar") for i in range(2)])
+    fill(parts, [f"val/{name}/9.jpg" for name in (NFC, "Bar")])
+    source = open_source(TransferConfig(data=parts))
+    split = source.split([], 0.1, 0)
+    assert split.class_names == ["Bar", NFC]
+    assert split.labels(split.val).tolist() == [0, 1]
+    assert {label for _, label in list_folder(parts).photos.values()} == {"Bar", NFC}
+    assert set(labelled_photos(parts / "val", ["Bar", NFD]).values()) == {0, 1}
+    both = fill(tmp_path / "both", [f"{name}/{i}.jpg" for name in (NFD, NFC, "Bar") for i in "12"])
+    with pytest.raises(DataError, match=r"mean the class 'Café'.*'Cafe\\u0301'.*'Caf\\xe9'.*merge"):
+        index_photos(both)
+    assert {label for _, label in list_folder(both).photos.values()} == {"Bar", NFC}
+    rows = [
+        "path,label,split",
+        *(f"{name}/{i}.jpg,{name},train" for name in (NFD, NFC) for i in "12"),
+    ]
+    (both / "t.csv").write_text("\n".join([*rows, "Bar/1.jpg,Bar,train", "Bar/2.jpg,Bar,train"]))
+    assert list(open_source(TransferConfig(data=both / "t.csv")).classes) == ["Bar", NFC]
+
+
+def test_splits_of_earlier_versions_keep_their_labels() -> None:
+    """They dropped every number, and took two forms of Unicode for two classes."""
+    names = ["14 Monument", "Tower", NFC, NFD]
+    paths = ["3.14_Monument/1.jpg", "Tower/1.jpg", f"{NFC}/1.jpg", f"train/{NFD}/1.jpg"]
+    split = Split("f" * 64, "root", names, paths, [], [])
+    assert split.labels(paths).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "find", [index_photos, list_folder, lambda data: labelled_photos(data, [])]
+)
+def test_a_flat_folder_says_how_to_lay_photos_out(find: Callable, tmp_path: Path) -> None:
+    fill(tmp_path, ["a.jpg", "b.jpg", ".hidden/c.jpg"])
+    with pytest.raises(DataError, match=r"0 class folders .* 2 photos: .*Red_Tower/a\.jpg"):
+        find(tmp_path)
+    with pytest.raises(DataError, match=r"no data folder at .*train\.download.*LANDMARKS_DATA"):
+        find(tmp_path / "gone")

@@ -10,10 +10,12 @@ import pytest
 
 from tests.support.drawing import draw_landmark
 from tests.support.runs import tiny
+from train.cleaning.scan import list_folder
 from train.config import ScratchConfig, TransferConfig
 from train.data.loading import read_photos
 from train.data.sources import Source, open_source
 from train.data.split import DataError, Split, index_photos, split_by_class
+from train.data.unlabelled import open_photos
 from train.engine.run_folder import write_run
 from train.engine.training_run import run_training
 
@@ -141,7 +143,7 @@ def test_table_gives_labels_and_split(photos: Path) -> None:
     rows = [
         (
             photos / path if path.endswith("001.jpg") else path,
-            "Old" if "Red" in path else "1.New_Town",
+            "2. Old" if "Red" in path else "1.New_Town",
             "val" if path.endswith("000.jpg") else "train",
         )
         for path, _, _ in folder_rows(photos)
@@ -158,7 +160,7 @@ def test_table_gives_labels_and_split(photos: Path) -> None:
     split.save(photos / "split.json")
     assert Split.load(photos / "split.json") == split
     swapped = [
-        (path, "Old" if label != "Old" else "1.New_Town", part) for path, label, part in rows
+        (path, "1.New_Town" if label == "2. Old" else "2. Old", part) for path, label, part in rows
     ]
     other = draw_split(open_data(write_table(photos / "other.csv", swapped)))
     assert other.fingerprint != draw_split(source).fingerprint
@@ -271,3 +273,44 @@ def test_balanced_training_on_a_table(photos: Path, tmp_path: Path) -> None:
     predictions = list(csv.DictReader((run_dir / "predictions.csv").read_text().splitlines()))
     labels = {row["photo"]: row["label"] for row in predictions}
     assert {path: label for path, label, part in rows if part == "val"} == labels
+
+
+def test_val_beside_train_validates(landmark_photos: Path, tmp_path: Path) -> None:
+    photos = shutil.copytree(landmark_photos, tmp_path / "photos")
+    held = []
+    for number, folder in enumerate(FOLDERS):
+        # val/ need not number its folders as train/ does.
+        name = f"val/{folder if number else 'Red_Tower'}"
+        (photos / name).mkdir(parents=True)
+        for variant in range(2):
+            path = f"{name}/{variant}.jpg"
+            draw_landmark(number, 200 + variant).save(photos / path)
+            held.append(path)
+    split = draw_split(open_data(photos))
+    assert split.val == held
+    assert split.labels(split.val).tolist() == [0, 0, 1, 1, 2, 2]
+    assert len(split.train) == 36 and all(path.startswith("train/") for path in split.train)
+    few = draw_split(open_data(photos, limit=2))
+    assert (len(few.train), len(few.val)) == (6, 6)
+    prepared = list_folder(photos).photos
+    assert {path for path, (part, _) in prepared.items() if part == "val"} == set(held)
+    assert {label for _, label in prepared.values()} == set(split.class_names)
+    with pytest.raises(DataError, match="--val-fraction would change that"):
+        open_data(photos, val_fraction=0.3)
+    source = open_photos(ScratchConfig(data=photos), photos)
+    assert source.split([], 0.1, 0).val == held  # train.autoencoder holds the same photos out
+    (photos / "val" / "Moon").mkdir()
+    assert draw_split(open_data(photos)) == split  # nothing in it
+    shutil.copy(photos / held[0], photos / "val" / "Moon")
+    with pytest.raises(DataError, match=r"Moon is no class of .*train"):
+        open_data(photos)
+
+
+def test_an_empty_val_is_none(photos: Path) -> None:
+    drawn = draw_split(open_data(photos))
+    (photos / "val" / FOLDERS[0]).mkdir(parents=True)
+    assert draw_split(open_data(photos)) == drawn
+    shutil.rmtree(photos / "val" / FOLDERS[0])
+    draw_landmark(0, 0).save(photos / "val" / "loose.jpg")
+    with pytest.raises(DataError, match=r"0 class folders in .*val, but 1 photos"):
+        open_data(photos)

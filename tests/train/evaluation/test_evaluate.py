@@ -156,7 +156,7 @@ def test_subfolders_count_as_their_class_and_hidden_entries_do_not(photos: Path)
     assert labelled_photos(photos / "test", TOY_CLASSES).keys() == {
         name.removeprefix("test/") for name in found
     }
-    with pytest.raises(ValueError, match="no photos in class folders"):
+    with pytest.raises(ValueError, match="0 class folders"):
         labelled_photos(deeper, TOY_CLASSES)
 
 
