@@ -1,5 +1,5 @@
 # make demo: the page on the bundled model.  make test: all tests.  make quick: those without a
-# browser, a training or a process, in a minute.  Each sets everything up first.
+# browser, a training or a process, in about a minute.  Each sets everything up first.
 PYTHON ?= python3
 BIN = .venv/bin
 
@@ -12,13 +12,13 @@ test: .venv/ready
 	$(BIN)/python -m pytest -n logical --dist loadfile
 
 quick: .venv/ready
-	$(BIN)/python -m pytest -n logical --quick
+	$(BIN)/python -m pytest -n logical --quick -r fE
 
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Made anew when requirements.txt changes; the marker comes last, so a broken install is repeated.
+# Rebuilt when requirements.txt changes; the marker comes last, so a broken install is repeated.
 .venv/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Landmarks needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }

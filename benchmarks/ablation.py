@@ -2,8 +2,8 @@
 
 python benchmarks/ablation.py --data DIR [--seeds 0 1 2] [--only base width-24]
 trains each variant for the time of 12 epochs of 64-pixel crops and appends one row per finished
-run to benchmarks/ablation.csv; rows that are there already are not made again, so that another day
-goes on. python benchmarks/ablation.py --table prints the means of what is there as Markdown.
+run to benchmarks/ablation.csv. Rows that are there already are not made again: run it again to
+resume. python benchmarks/ablation.py --table prints the means of what is there as Markdown.
 """
 
 import csv

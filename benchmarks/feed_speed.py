@@ -4,7 +4,7 @@ python benchmarks/feed_speed.py; draws its own photos (800 x 600 pixels, JPEG of
 the noise of a camera) and prints images per second of three loaders with two worker processes each,
 in turns, from their second epoch on: this project's, which reads its cache of decoded photos;
 torchvision's ImageFolder with transforms v2; and albumentations on the photos as they are, decoded
-anew each time. All do what python -m train.transfer does to a photo by default, at 224 px, v2 with
+again each time. All do what python -m train.transfer does to a photo by default, at 224 px, v2 with
 its nearest transforms. --data DIR measures photos in class folders too.
 """
 
@@ -142,9 +142,13 @@ def build_epochs(
 
     def plain(data: Dataset) -> Callable[[int], Iterable]:
         loader = DataLoader(
-            data, settings.batch_size, shuffle=True, drop_last=True, num_workers=WORKERS,
+            data,
+            settings.batch_size,
+            shuffle=True,
+            drop_last=True,
+            num_workers=WORKERS,
             persistent_workers=True,
-        )  # fmt: skip
+        )
         return lambda epoch: loader
 
     return {

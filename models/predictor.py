@@ -16,7 +16,7 @@ from torch import Tensor
 from models.command_line import first_line
 from models.files import file_digest
 from models.model_file.evidence import Box, find_box, seen_region
-from models.model_file.model_path import ModelFileError
+from models.model_file.model_path import ModelFileError, find_model
 from models.model_file.preprocess import Preprocess
 from models.model_file.torchscript import (
     FORMAT_VERSION,
@@ -95,14 +95,12 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Predictor":
-        """Load a model file and check it.
+        """Load a model file, or the model.pt of a run folder, and check it.
 
         Raises:
             ModelFileError: If it is missing, damaged, or lacks the manifest or labels.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise ModelFileError(f"no model file at {path}; give a .pt file or a run folder")
+        path = find_model(Path(path))
         try:
             check_archive(path)  # first: the file may come from anybody
             module, text = load_module(path)

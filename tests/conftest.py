@@ -122,9 +122,16 @@ def finished_scratch(landmark_photos: Path, tmp_path_factory: pytest.TempPathFac
 
     run_dir = tmp_path_factory.mktemp("runs") / "scratch"
     config = ScratchConfig(
-        data=landmark_photos, run_dir=run_dir, epochs=3, image_size=32, batch_size=8, width=8,
-        depth=1, workers=0, device="cpu",
-    )  # fmt: skip
+        data=landmark_photos,
+        run_dir=run_dir,
+        epochs=3,
+        image_size=32,
+        batch_size=8,
+        width=8,
+        depth=1,
+        workers=0,
+        device="cpu",
+    )
     assert run_training(config) == 0
     return run_dir
 

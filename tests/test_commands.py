@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 MISSING = "no/such/path"
 # A command and arguments that name something that is not there.
@@ -60,7 +58,6 @@ def test_every_command_is_here() -> None:
     assert set(MISTAKES) == commands - {"train.__init__", "train.config"} | {"models.tag", "demo"}
 
 
-@pytest.mark.process
 def test_help_and_mistakes_answer_before_heavy_imports() -> None:
     helps = [(name, ["--help"]) for name in MISTAKES]
     flags = [(name, ["--zzzz-no-such-flag"]) for name in MISTAKES]

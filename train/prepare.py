@@ -145,6 +145,7 @@ def prepare(config: PrepareConfig) -> str:
     folder = list_folder(config.data)
     # Only now: the rest loads torch and matplotlib, which takes seconds.
     from models.networks.pretrained import BackboneError
+    from models.places.landmarks import LANDMARKS
     from train.cleaning.duplicate_policy import Duplicate, judge_duplicates, split_photos
     from train.cleaning.label_errors import suspect_labels
     from train.cleaning.report import write_report
@@ -173,6 +174,9 @@ def prepare(config: PrepareConfig) -> str:
         writer = csv.writer(file)
         writer.writerow([each.name for each in dataclasses.fields(Duplicate)])
         writer.writerows(dataclasses.astuple(each) for each in judged)
+    places = config.data / LANDMARKS.name
+    if places.is_file():  # training looks for it in what --data names, which is OUT from here on
+        shutil.copyfile(places, config.out / LANDMARKS.name)
     if config.files != "none" and problem is None:
         lay_out_files(config, split)
     suspicions = None

@@ -19,11 +19,14 @@ from typing import Any
 from models.metadata.exiftool import ExiftoolError, Tags, check_exiftool, edit_files
 from models.metadata.photo_tags import (
     STALE,
+    STALE_IF_REPLACED,
+    STALE_IN_LOCATIONS,
     PhotoTags,
     has_place_names,
     has_position,
     settings_to_add,
     tags_to_add,
+    without_location_gps,
 )
 from models.metadata.safe_replace import (
     ChangeError,
@@ -32,10 +35,11 @@ from models.metadata.safe_replace import (
     reason,
     remove_left_behind,
 )
-from models.metadata.sidecar import write_sidecar
-from models.metadata.undo_journal import Journal, Outcome
+from models.metadata.sidecar import IN_SIDECAR, Change, replace_positions, write_sidecar
+from models.metadata.undo_journal import Journal, Outcome, plan_undo
 from models.metadata.verify import digest_pixels, find_difference
 from models.photos import MAX_BYTES
+from models.photos.gps import find_position, find_sidecars
 
 # Starting exiftool takes a quarter of a second, which a batch shares; copies of a batch lie in the
 # temporary folder at once.
@@ -64,6 +68,8 @@ class _Job:
     before: Tags = field(default_factory=dict)
     added: dict[str, Any] = field(default_factory=dict)
     edit: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
+    sidecars: list[Change] = field(default_factory=list)  # whose positions are replaced, too
     note: str = ""
 
     def step(self, step: Callable[..., Outcome | None], *arguments: Any) -> None:
@@ -82,12 +88,13 @@ def embed(
 
     The position goes into EXIF and XMP; keywords and place names into XMP, and in JPEG and TIFF
     into IPTC too. Keywords are added to existing ones. Existing place names stay: a person wrote
-    them. A photo with a position is left alone. Symbolic links are followed.
+    them. A photo with a position, also in a sidecar, is left alone. Symbolic links are followed.
 
     Args:
         jobs: Photos and what to write; taken a batch at a time.
-        journal: Records how to undo each change; None: a dry run, nothing is written.
-        overwrite_gps: Also write where a photo has a position, and replace it.
+        journal: Records how to undo each change; None: a dry run, which does the same to copies
+            and writes nothing.
+        overwrite_gps: Also write where a photo or a sidecar of it has a position, and replace it.
 
     Yields:
         One outcome per job, in order; nothing is raised for a bad photo.
@@ -120,7 +127,7 @@ def _embed_batch(
         try:
             found, _ = edit_files(folder, {job.name: [] for job in todo})
             for job in todo:
-                job.step(_plan, folder, found, journal is None, overwrite_gps)
+                job.step(_plan, folder, found, overwrite_gps)
             todo = [job for job in todo if job.outcome is None]
             found, notes = edit_files(folder, {job.name: job.edit for job in todo})
         except ExiftoolError as error:
@@ -163,43 +170,62 @@ def _copy(job: _Job, folder: Path, index: int) -> None:
     (folder / job.name).write_bytes(content)
 
 
-def _plan(
-    job: _Job, folder: Path, found: dict[str, Tags], is_dry_run: bool, overwrite_gps: bool
-) -> Outcome | None:
+def _plan(job: _Job, folder: Path, found: dict[str, Tags], overwrite_gps: bool) -> Outcome | None:
     """Decide what to add to what a photo says already; exiftool gets the values in a file."""
     job.before = found.get(job.name, {})
     if not job.before or "ExifTool:Error" in job.before:
         raise ChangeError("exiftool cannot read it; a sidecar is possible")
-    if not overwrite_gps and has_position(job.before):
-        return Outcome(job.photo, "skip", None, "has a position of its own")
+    if not overwrite_gps:
+        own = find_position(job.photo)
+        if has_position(job.before) or (own and own[1] == job.photo):
+            return Outcome(job.photo, "skip", None, "has a position of its own")
+        if own:
+            return Outcome(job.photo, "skip", None, IN_SIDECAR)
     job.added = tags_to_add(job.before, job.tags, job.name.endswith(IPTC_SUFFIXES))
     if not job.added:
         return Outcome(job.photo, "skip", None, "has these keywords already")
     job.note = job.tags.describe(with_names=not has_place_names(job.before))
-    if is_dry_run:
-        return Outcome(job.photo, "embed", job.target, job.note)
+    job.stale = STALE if job.tags.place else []
+    if overwrite_gps and job.tags.place:
+        job.stale = [*STALE, *STALE_IF_REPLACED, *STALE_IN_LOCATIONS]
+        job.before = without_location_gps(job.before)
+        job.sidecars = replace_positions(find_sidecars(job.photo), job.tags)
+        job.note += "".join(f"; also in {path.name}" for path, _, _ in job.sidecars)
     values = job.added | settings_to_add(job.before, job.added)
     settings = folder / f"{job.name}.json"
     # ensure_ascii would write emoji as pairs of \u escapes, which exiftool does not join.
     text = json.dumps([{"SourceFile": "*"} | values], ensure_ascii=False)
     settings.write_text(text, encoding="utf-8")
-    job.edit = [*(f"-{key}=" for key in STALE if job.tags.place), f"-json+={settings.name}"]
+    job.edit = [*(f"-{key}=" for key in job.stale), f"-json+={settings.name}"]
     return None
 
 
 def _replace(
-    job: _Job, folder: Path, found: dict[str, Tags], notes: dict[str, str], journal: Journal
+    job: _Job, folder: Path, found: dict[str, Tags], notes: dict[str, str], journal: Journal | None
 ) -> Outcome:
-    """Replace the photo by exiftool's result, if that is what was wanted and nothing else."""
+    """Replace the photo by exiftool's result, if that is what was wanted and nothing else.
+
+    A dry run proves the same, so that it promises nothing that would fail.
+    """
     new, after = (folder / job.name).read_bytes(), found.get(job.name, {})
     if (note := notes.get(job.name, "")).startswith("Error"):
         raise ChangeError(f"exiftool says {note}; a sidecar is possible")
-    if (key := find_difference(job.before, after, job.added, STALE)) is not None:
+    key = find_difference(job.before, after, job.added, job.stale)
+    # exiftool leaves a location that should be a list, and is none.
+    if key is None and set(STALE_IN_LOCATIONS) <= set(job.stale):
+        replaced = without_location_gps(after)
+        key = next((each for each in after if after[each] != replaced.get(each)), None)
+    if key is not None:
         raise ChangeError(f"exiftool would get {key} wrong; a sidecar is possible")
     if digest_pixels(new) != job.pixels:
-        raise ChangeError("exiftool would change its pixels; a sidecar is possible")
+        raise ChangeError("exiftool would change its pixels or what follows; a sidecar is possible")
     old = job.target.read_bytes()
     if hashlib.sha256(old).digest() != job.digest:
         raise ChangeError("was changed meanwhile; try again")
-    journal.replace(job.target, old, new)
+    # The sidecars first: programs believe them more than the photo.
+    for target, before, after in [*job.sidecars, (job.target, old, new)]:
+        if journal is None:
+            plan_undo(before, after)
+        else:
+            journal.replace(target, before, after)
     return Outcome(job.photo, "embed", job.target, job.note)

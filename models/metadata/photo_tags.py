@@ -1,6 +1,7 @@
 """Say what is written about a photo: keywords and a place, also under exiftool's names."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,12 +24,34 @@ NAMES = {
     "Location": ("XMP-iptcCore:Location", "IPTC:Sub-location", 32),
 }
 POSITION = re.compile(r"(GPS|XMP-exif):GPS(Latitude|Longitude)")
-# What a camera said about the position that is replaced; its clock stays.
+BLOCKS = ("GPS", "XMP-exif")
+# What a camera said about a position, which is wrong of the one that is written; its clock stays.
 STALE = [
     f"{block}:GPS{name}"
-    for block in ("GPS", "XMP-exif")
+    for block in BLOCKS
     for name in ("Altitude", "AltitudeRef", "DOP", "HPositioningError", "AreaInformation")
 ]
+# What also goes with a position that is replaced. Without one, a direction still says something.
+_REPLACED = (
+    *("DestBearing", "DestBearingRef", "DestDistance", "DestDistanceRef", "DestLatitude"),
+    *("DestLongitude", "Differential", "ImgDirection", "ImgDirectionRef", "MeasureMode"),
+    *("ProcessingMethod", "Satellites", "Speed", "SpeedRef", "Status", "Track", "TrackRef"),
+)
+STALE_IF_REPLACED = [
+    *(f"{block}:GPS{name}" for block in BLOCKS for name in _REPLACED),
+    *("GPS:GPSDestLatitudeRef", "GPS:GPSDestLongitudeRef", "XMP-exif:GPSMapDatum"),
+]
+CLOCK = frozenset({"GPSTimeStamp", "GPSDateStamp", "GPSDateTime", "GPSVersionID"})
+# IPTC's structures, and what goes from inside them.
+LOCATIONS = ("LocationCreated", "LocationShown")
+LOCATION_GPS = ("GPSLatitude", "GPSLongitude", "GPSAltitude")
+STALE_IN_LOCATIONS = [f"XMP-iptcExt:{name}{gps}" for name in LOCATIONS for gps in LOCATION_GPS]
+# Lists of keywords as paths, which darktable and digiKam read instead of the plain list where a
+# photo has them -> exiftool's name and what separates the parts.
+KEYWORD_TREES = {
+    "lr:hierarchicalSubject": ("XMP-lr:HierarchicalSubject", "|"),
+    "digiKam:TagsList": ("XMP-digiKam:TagsList", "/"),
+}
 UTF8 = "\x1b%G"  # as IPTC declares it
 
 
@@ -99,6 +122,22 @@ def has_position(before: Tags) -> bool:
     return any(map(POSITION.fullmatch, before))
 
 
+def without_location_gps(before: Tags) -> Tags:
+    """Return tags less the positions in IPTC's locations, as STALE_IN_LOCATIONS removes them."""
+    after = dict(before)
+    for key in (f"XMP-iptcExt:{name}" for name in LOCATIONS):
+        kept = []
+        for value in before.get(key, ()):
+            places = [
+                {name: each for name, each in place.items() if name not in LOCATION_GPS}
+                for place in (value if isinstance(value, list) else [value])
+            ]
+            if places := [place for place in places if place]:
+                kept.append(places if isinstance(value, list) else places[0])
+        after[key] = kept
+    return {key: values for key, values in after.items() if values}
+
+
 def has_place_names(before: Tags) -> bool:
     """Tell whether a photo names a place, in XMP or IPTC."""
     return any(key in before for keys in NAMES.values() for key in keys)
@@ -145,7 +184,18 @@ def tags_to_add(before: Tags, tags: PhotoTags, with_iptc: bool) -> dict[str, Any
         known = texts_of(before, key)
         if fresh := [each for each in dict.fromkeys(keywords) if each not in known]:
             added[key] = fresh
+    for key, separator in KEYWORD_TREES.values():
+        fresh = missing_paths(tags.keywords, texts_of(before, key), separator)
+        if fresh and key in before:
+            added[key] = fresh
     return added
+
+
+def missing_paths(keywords: Iterable[str], known: Iterable[str], separator: str) -> list[str]:
+    """Return the keywords that end none of the known paths, such as Places|Norway|Oslo."""
+    ends = {path.split(separator)[-1] for path in known}
+    words = dict.fromkeys(keyword.replace(separator, " ") for keyword in keywords)
+    return [word for word in words if word not in ends]
 
 
 def settings_to_add(before: Tags, added: dict[str, Any]) -> dict[str, str]:

@@ -71,10 +71,7 @@ class Journal:
             ChangeError: It is read-only, was changed meanwhile, or is too different to be undone.
             OSError: A full disk, a folder that cannot be written, ...
         """
-        parts = None if old is None else describe_old(old, new)
-        if parts is not None and sum(len(part) for part in parts) > MAX_UNDO_BYTES:
-            limit = f"{MAX_UNDO_BYTES // 1000**2} MB"
-            raise ChangeError(f"undoing it would need over {limit} in the journal")
+        parts = plan_undo(old, new)
         if target.parent not in self._swept:
             remove_left_behind(target.parent)
             self._swept.add(target.parent)
@@ -105,6 +102,19 @@ class Journal:
             if file.write(text) != len(text):
                 raise OSError(f"the disk of {self.path} is full")
             os.fsync(file.fileno())
+
+
+def plan_undo(old: bytes | None, new: bytes) -> list[Part] | None:
+    """Return what the journal holds of an old file; None: there is none.
+
+    Raises:
+        ChangeError: It is too much: old and new are too different.
+    """
+    parts = None if old is None else describe_old(old, new)
+    if parts is not None and sum(len(part) for part in parts) > MAX_UNDO_BYTES:
+        limit = f"{MAX_UNDO_BYTES // 1000**2} MB"
+        raise ChangeError(f"undoing it would need over {limit} in the journal")
+    return parts
 
 
 def undo(path: Path) -> Iterator[Outcome]:

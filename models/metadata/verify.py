@@ -4,15 +4,26 @@ import hashlib
 import io
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 from PIL import Image, ImageSequence
+from PIL.JpegImagePlugin import JpegImageFile
 
 from models.metadata.exiftool import Tags, texts_of
 from models.metadata.safe_replace import ChangeError
-from models.photos.limits import MAX_PIXELS, find_excess, max_pixels, tile_pixels
+from models.photos.limits import (
+    JPEG_WITHOUT_LENGTH,
+    MAX_PIXELS,
+    find_excess,
+    max_pixels,
+    tile_pixels,
+)
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
+FORMATS = ("PNG", "WEBP", "TIFF")  # beside JPEG
+JPEG_START = b"\xff\xd8\xff"
+SCAN, FILL = 0xDA, 0xFF
+MP_ENTRIES = 0xB002
 STRIP_PX = 256
 MAX_FRAMES = 1000
 WARNING = "ExifTool:Warning"  # its wording depends on which program wrote the file
@@ -27,6 +38,11 @@ VOLATILE = re.compile(
 def digest_pixels(content: bytes) -> bytes:
     """Return a digest of size, mode and pixels of a photo's frames, up to 100 megapixels in all.
 
+    Of a JPEG it is the first picture as it is decoded, each byte from its coded pixels to the end
+    of the file, where further pictures and gain maps lie, and where its index says they are.
+    Whether Pillow takes such a file for one picture or for several depends on its metadata, so that
+    is not asked.
+
     Raises:
         ChangeError: It cannot be decoded, or costs more than models.photos allows.
     """
@@ -34,9 +50,9 @@ def digest_pixels(content: bytes) -> bytes:
         raise ChangeError(f"{excess}, unlike any real photo")
     digest, budget = hashlib.sha256(), MAX_PIXELS
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with _open(content) as image:
             pixels = max(image.width * image.height, tile_pixels(image))
-            if pixels > max_pixels(image.format, len(image.getbands())):
+            if pixels > max_pixels(image.format, len(image.getbands()), image.info):
                 raise ValueError("too many pixels")
             for frame in ImageSequence.Iterator(image):
                 digest.update(f"{frame.mode} {frame.size}".encode())
@@ -47,9 +63,40 @@ def digest_pixels(content: bytes) -> bytes:
                 budget -= max(frame.width * frame.height, MAX_PIXELS // MAX_FRAMES)
                 if budget < 0:
                     break
+            if isinstance(image, JpegImageFile):
+                digest.update(repr(_index(image, len(content))).encode())
+                digest.update(content[_scan_start(content) :])
     except Exception as error:  # decoders raise whatever a broken file makes them raise
         raise ChangeError("cannot be decoded completely") from error
     return digest.digest()
+
+
+def _open(content: bytes) -> Image.Image:
+    if content.startswith(JPEG_START):
+        return JpegImageFile(io.BytesIO(content))
+    return Image.open(io.BytesIO(content), formats=FORMATS)
+
+
+def _index(image: JpegImageFile, file_bytes: int) -> list[tuple[int, int]]:
+    """Return how far from the end each further picture begins, and its length.
+
+    exiftool 12.57 gets the beginning wrong where it adds metadata behind the index (MPF).
+    """
+    with suppress(Exception):  # a broken index leads nowhere
+        entries, start = image._getmp()[MP_ENTRIES][1:], image.info["mpoffset"]
+        return [(file_bytes - start - entry["DataOffset"], entry["Size"]) for entry in entries]
+    return []
+
+
+def _scan_start(jpeg: bytes) -> int:
+    """Return where the first scan begins: before it lie metadata and tables of the decoder."""
+    position = len(JPEG_START) - 1
+    while (kind := jpeg[position + 1]) != SCAN:
+        if kind in JPEG_WITHOUT_LENGTH:
+            position += 1 if kind == FILL else 2
+        else:
+            position += 2 + int.from_bytes(jpeg[position + 2 : position + 4])
+    return position
 
 
 def find_difference(

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from models.model_file.evidence import find_box, spread
-from models.photos.position import Position
+from models.photos.gps import Position
 from models.places.landmarks import Place, country_name, distance_km, map_url
 from models.places.world_map import draw_map
 from models.predictor import Answer

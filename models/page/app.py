@@ -20,7 +20,7 @@ from gradio.components.label import LabelConfidence, LabelData
 from models.page.answer_html import write_answers, write_evidence, write_headline, write_place
 from models.page.request_guard import CLEAN_EVERY_SECONDS, KEEP_SECONDS, RequestGuard
 from models.photos import MAX_BYTES, PHOTO_EXTENSIONS, PhotoError, read_photo
-from models.photos.position import read_position
+from models.photos.gps import read_position
 from models.places.landmarks import Place
 from models.predictor import Answer, Predictor
 from models.sources.served_model import ModelSource, Served

@@ -1,6 +1,7 @@
 """Turn the bytes of a photo into RGB pixels in this process, or say for a person why not."""
 
 import contextlib
+import hashlib
 import io
 import threading
 import warnings
@@ -9,7 +10,10 @@ from collections.abc import Callable
 import numpy as np
 import pillow_heif
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
+from models.photos.colour import find_colours
+from models.photos.file_kind import CONVERT, describe_unreadable, find_unsupported, unsupported
 from models.photos.limits import (
     JPEG_FORMATS,
     MAX_PIXELS,
@@ -18,13 +22,16 @@ from models.photos.limits import (
     tile_pixels,
 )
 from models.photos.memory import release_memory
+from models.photos.mending import complete_jpeg, is_filled, without_large_metadata
+from models.photos.tiff_values import find_grey_levels, mend_tiff
 
 MIN_SIDE_PX = 16
 # Only these decoders ever run: Pillow knows others that start programs or are little tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 # The name in messages about photos that come without one: uploads and pictures in memory.
 NAMELESS = "the photo"
-CONVERT = "save it as JPEG or PNG and try again"
+CUT_OFF = "is cut off: the file ends too early; copy it again from its source"
+JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG"
 
 # What undoes each value of the EXIF tag 274; 1 is upright already.
 ORIENTATION = 0x0112
@@ -46,29 +53,6 @@ LARGE_PIXELS = 16 * 1000**2
 ONE_LARGE = threading.Lock()
 # Above this size, memory is given back afterwards: milliseconds, beside a tenth of a second.
 KEPT_PIXELS = 4 * 1000**2
-
-# First bytes of files that people take for photos, and what these files are.
-MARKUP = (
-    (b"<svg", "an SVG drawing"),
-    (b"<?xml", "an XML or SVG document"),
-    (b"<!doctype html", "a web page"),
-    (b"<html", "a web page"),
-    (b"%pdf", "a PDF document"),
-)
-BINARY = (
-    (b"PK\x03\x04", "a ZIP archive or office document"),
-    (b"\x1a\x45\xdf\xa3", "a video"),
-    (b"8BPS", "a Photoshop document"),
-    (b"II*\x00\x10\x00\x00\x00CR", "a raw camera file"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"\x7fELF", "a program"),
-    (b"MZ", "a program"),
-)
-PHOTO_SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
-PHOTO_BRANDS = (
-    *(b"avif", b"avis", b"mif1", b"msf1"),
-    *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"),
-)
 
 # Pillow warns about broken metadata of good photos, which helps nobody here.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -100,14 +84,52 @@ def decode_bytes(
     # Before any decoder: some spend minutes or gigabytes on a few kilobytes.
     if excess := find_excess(data):
         raise PhotoError(f"{name} {excess}, unlike any real photo; {CONVERT}")
+    if data.startswith(PNG_START):
+        data = without_large_metadata(data)
+    if data.startswith(JPEG_START):
+        return _decode_jpeg(data, name, side_px, formats)
+    return _decode_file(data, name, side_px, formats)
+
+
+def _decode_jpeg(
+    data: bytes, name: str, side_px: int | None, formats: tuple[str, ...]
+) -> np.ndarray:
+    """Decode a JPEG; without its end too, where that hides no missing pixels."""
+    try:
+        pixels = _decode_file(data, name, side_px, formats)
+        if not is_filled(data):
+            return pixels
+        failure = PhotoError(f"{name} {CUT_OFF}")
+    except PhotoError as error:
+        if error.__cause__ is None:  # intact, but beyond a limit
+            raise
+        pixels, failure = None, error
+    digests = set()
+    for version in complete_jpeg(data):
+        try:
+            pixels = _decode_file(version, name, side_px, formats)
+        except PhotoError:
+            raise failure from failure.__cause__
+        digests.add(hashlib.sha256(pixels).digest())
+    if len(digests) > 1 or pixels is None:
+        raise failure from failure.__cause__
+    return pixels
+
+
+def _decode_file(
+    data: bytes, name: str, side_px: int | None, formats: tuple[str, ...]
+) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PhotoError(_too_many_pixels(name)) from error
     except Exception as error:  # decoders raise whatever a broken file makes them raise
         raise PhotoError(f"{name} {describe_unreadable(data)}") from error
+    if image.format == "AVIF":  # Pillow says nothing of its colours
+        with contextlib.suppress(Exception):
+            image.info["nclx_profile"] = pillow_heif.open_heif(data).info["nclx_profile"]
     with image:
-        pixels = decode_image(image, name, side_px, is_ours=True)
+        pixels = decode_image(image, name, side_px, data)
     if image.width * image.height > KEPT_PIXELS:
         del image  # else its memory is not free yet
         release_memory()
@@ -115,7 +137,7 @@ def decode_bytes(
 
 
 def decode_image(
-    image: Image.Image, name: str, side_px: int | None, is_ours: bool = False
+    image: Image.Image, name: str, side_px: int | None, data: bytes = b""
 ) -> np.ndarray:
     """Return the pixels of an opened image, after checking the limits that its header shows.
 
@@ -123,7 +145,7 @@ def decode_image(
         image: Opened, perhaps not decoded yet; a caller's own stays as it is.
         name: What messages call the photo.
         side_px: As for models.photos.read_photo.
-        is_ours: Opened here, so that its size may be changed before decoding.
+        data: The file, if it was opened here, so that its size may be changed before decoding.
 
     Returns:
         (H, W, 3) uint8 RGB, upright.
@@ -133,46 +155,29 @@ def decode_image(
     """
     try:
         _check_limits(image, name)
-        if side_px and is_ours and image.format in JPEG_FORMATS:
+        if isinstance(image, TiffImageFile) and (kind := mend_tiff(image)):
+            raise PhotoError(f"{name} {unsupported(kind)}")
+        if side_px and data and image.format in JPEG_FORMATS:
             image.draft(None, (side_px, side_px))  # decodes at 1/2, 1/4 or 1/8: far less work
         width, height = _reduced_size(image.size, side_px)
         if side_px and width * height > MAX_REDUCED_PIXELS:
             raise PhotoError(f"{name} is too elongated; crop it to the landmark")
         is_large = image.width * image.height > LARGE_PIXELS
         with ONE_LARGE if is_large else contextlib.nullcontext():
+            if data:
+                image.info.pop("xmp", None)  # Pillow would turn a TIFF as it says
             image.load()
             return _upright_pixels(image, side_px)
     except PhotoError:
         raise
     except Exception as error:  # as above
-        cut_off = "truncated" in str(error) or isinstance(error, EOFError)
-        what = "is cut off: the file ends too early" if cut_off else "is damaged"
-        raise PhotoError(f"{name} {what}; copy it again from its source") from error
-
-
-def describe_unreadable(data: bytes) -> str:
-    """Tell by its first bytes what a file is that no decoder takes.
-
-    Returns:
-        A phrase that continues "the photo ...".
-    """
-    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
-    for signature, what in MARKUP:
-        if start[: len(signature)].lower() == signature:
-            return f"is {what}, not a photo; {CONVERT}"
-    if start and all(byte >= 32 or byte in b"\t\r\n\f" for byte in start):
-        return f"is a text file, not a photo; {CONVERT}"
-    for signature, what in BINARY:
-        if data.startswith(signature):
-            return f"is {what}, not a photo; {CONVERT}"
-    is_riff, is_container = data.startswith(b"RIFF"), data[4:8] == b"ftyp"
-    if is_container and data[8:12] == b"crx ":
-        return f"is a raw camera file, not a photo; {CONVERT}"
-    if (is_riff and data[8:12] != b"WEBP") or (is_container and data[8:12] not in PHOTO_BRANDS):
-        return "is a video or audio file, not a photo; save a still picture from it"
-    if is_riff or is_container or data.startswith(PHOTO_SIGNATURES):
-        return "is damaged: it begins like a photo, but cannot be read; copy it again"
-    return f"is not a photo in a known format; {CONVERT}"
+        if "truncated" in str(error) or isinstance(error, EOFError):
+            what = CUT_OFF
+        elif kind := find_unsupported(data):
+            what = unsupported(kind)
+        else:
+            what = "is damaged; copy it again from its source"
+        raise PhotoError(f"{name} {what}") from error
 
 
 def shrink(
@@ -189,14 +194,14 @@ def shrink(
     Args:
         image: A decoded image of any mode.
         size: Width and height wanted; at most the image's.
-        to_rgb: Converts some rows of it to RGB.
+        to_rgb: Converts some rows of it to RGB, or leaves them CMYK.
 
     Returns:
-        (H, W, 3) uint8.
+        (H, W, C) uint8, of 3 or 4 channels.
     """
     width, height = size
     across = _row_averager(image.width, width)
-    small = np.empty((height, width, 3), np.uint8)
+    small = np.empty((height, width, len(to_rgb(image.crop((0, 0, 1, 1))).getbands())), np.uint8)
     scale = image.height / height
     for row in range(height):
         top, bottom = row * scale, min((row + 1) * scale, image.height)
@@ -206,20 +211,20 @@ def shrink(
         edges = np.arange(first, last, dtype=np.float64)
         share = np.minimum(edges + 1, bottom) - np.maximum(edges, top)
         share = (share / share.sum()).astype(np.float32)
-        line = (share @ rows.reshape(len(rows), -1).astype(np.float32)).reshape(-1, 3)
+        line = (share @ rows.reshape(len(rows), -1).astype(np.float32)).reshape(image.width, -1)
         small[row] = np.rint(across(line))
     return small
 
 
 def _row_averager(length: int, wanted: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what averages a row of pixels, (length, 3) float32, to (wanted, 3)."""
+    """Return what averages a row of pixels, (length, C) float32, to (wanted, C)."""
     edges = np.arange(wanted + 1) * (length / wanted)
     complete = np.minimum(edges.astype(np.int64), length - 1)
     part = (edges - complete)[:, None]
 
     def average(line: np.ndarray) -> np.ndarray:
         # The integral of the row up to each edge; double, for sums of 100,000 pixels.
-        sums = np.zeros((length + 1, 3))
+        sums = np.zeros((length + 1, line.shape[1]))
         np.cumsum(line, axis=0, dtype=np.float64, out=sums[1:])
         integral = sums[complete] + part * line[complete]
         return np.diff(integral, axis=0) / (length / wanted)
@@ -232,7 +237,7 @@ def _check_limits(image: Image.Image, name: str) -> None:
     pixels = max(width * height, tile_pixels(image))
     if pixels > MAX_PIXELS:
         raise PhotoError(_too_many_pixels(name))
-    if pixels > (most := max_pixels(image.format, len(image.getbands()))):
+    if pixels > (most := max_pixels(image.format, len(image.getbands()), image.info)):
         instead = "" if image.format in JPEG_FORMATS else "save it as JPEG or "
         raise PhotoError(
             f"{name} has {pixels / 1e6:.1f} megapixels; the limit for a {image.format} of its kind "
@@ -263,40 +268,42 @@ def _upright_pixels(image: Image.Image, side_px: int | None) -> np.ndarray:
     # Not the size from before loading: Pillow turns a TIFF upright while it loads it.
     size = _reduced_size(image.size, side_px)
     method = UPRIGHT.get(_orientation(image))
-    peak = _peak(image) if image.mode == "F" else 0.0
+    mode, convert = find_colours(image) or ("RGB", None)
+    to_rgb = (lambda rows: rows) if mode == "CMYK" else _find_conversion(image)
     if size != image.size:
-        pixels = shrink(image, size, lambda rows: _to_rgb(rows, peak))
-        if method is None:
-            return pixels
-        image = Image.fromarray(pixels)
+        image = Image.fromarray(shrink(image, size, to_rgb), "CMYK" if mode == "CMYK" else "RGB")
     else:
-        image = _to_rgb(image, peak)
+        image = to_rgb(image)
+    if convert:
+        image = convert(image.getchannel(0) if mode == "L" else image)
     return np.array(image if method is None else image.transpose(method))
 
 
 def _orientation(image: Image.Image) -> int:
+    """Return the value of the EXIF tag; that in XMP is a copy, which editors leave behind."""
+    exif = Image.Exif()
     try:
-        return image.getexif().get(ORIENTATION, 1)
+        if content := image.info.get("exif"):
+            exif.load(content)
+        elif text := image.info.get("Raw profile type exif"):  # a PNG by ImageMagick
+            exif.load(bytes.fromhex("".join(text.split("\n")[3:])))
+        return exif.get(ORIENTATION, 1)
     except Exception:
         return 1  # unreadable metadata does not spoil a good picture
 
 
-def _peak(image: Image.Image) -> float:
-    """Return the largest value of a float image, at least 1: the value that becomes white."""
-    rows = (np.asarray(image.crop((0, y, image.width, y + 1))) for y in range(image.height))
-    return max(1.0, max(float(np.nan_to_num(row).max()) for row in rows))
+def _find_conversion(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """Return what converts some rows of a decoded image to RGB."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        # convert() would clip 16-bit and float values at 255 instead of scaling them.
+        levels = find_grey_levels(image)
+        return lambda rows: Image.fromarray(levels(np.asarray(rows))).convert("RGB")
+    return _to_rgb
 
 
-def _to_rgb(image: Image.Image, peak: float) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    # convert() would clip 16-bit and float values at 255 instead of scaling them.
-    if image.mode.startswith("I"):
-        values = np.asarray(image).clip(0, 65535) >> 8
-        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image)).clip(0, None) * (255 / peak) + 0.5
-        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

@@ -2,7 +2,8 @@
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import IO
 
 from PIL import Image
@@ -16,6 +17,9 @@ MAX_DECODE_BYTES = 600 * 1000**2
 # progressive file, per band.
 BYTES_PER_PIXEL = {"PNG": 4, "GIF": 4, "BMP": 4, "TIFF": 12, "HEIF": 12, "WEBP": 16, "AVIF": 12}
 JPEG_BYTES_PER_PIXEL = 2
+# HEIC as phones write it, with 8 bits, 4:2:0 and no alpha: 7.5 bytes measured, 450 MB for a
+# panorama of 60 megapixels.
+PHONE_HEIF_BYTES_PER_PIXEL = 8
 
 # Each scan of a progressive JPEG passes over all pixels, however few bytes it has: 100 scans of 50
 # megapixels decode in 2 s. Encoders write about 10, the most thorough ones about 70.
@@ -38,13 +42,18 @@ AVIF_BRANDS = (b"avif", b"avis")
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
-def max_pixels(format: str | None, bands: int) -> int:
+def max_pixels(
+    format: str | None, bands: int, info: Mapping[str, object] = MappingProxyType({})
+) -> int:
     """Return how many pixels of a format can be decoded within MAX_DECODE_BYTES.
 
     Args:
         format: Pillow's name; None for an image that is in memory already.
-        bands: Channels of the image; matters for JPEG only.
+        bands: Channels of the image; matters for JPEG and HEIF only.
+        info: Pillow's, with the bit depth and chroma of a HEIF; empty: the costliest.
     """
+    if format == "HEIF" and bands <= 3 and info.get("bit_depth") == 8 and info.get("chroma") == 420:
+        return MAX_DECODE_BYTES // PHONE_HEIF_BYTES_PER_PIXEL
     if format in JPEG_FORMATS:
         return min(MAX_PIXELS, MAX_DECODE_BYTES // (JPEG_BYTES_PER_PIXEL * bands))
     return min(MAX_PIXELS, MAX_DECODE_BYTES // BYTES_PER_PIXEL.get(format, 4))
@@ -235,6 +244,6 @@ def _load_directory(directory: ImageFileDirectory_v2, file: IO[bytes]) -> None:
     _load_unchecked(directory, file)
 
 
-# Pillow offers no hook before it reads the values, and position.py and decoding.py both need this.
+# Pillow offers no hook before it reads the values, and gps.py and decoding.py both need this.
 _load_unchecked = ImageFileDirectory_v2.load
 ImageFileDirectory_v2.load = _load_directory

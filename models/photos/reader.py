@@ -25,8 +25,8 @@ def read_photo(
     """Read a photo, upright and in colour, whatever its format.
 
     JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC/HEIF and AVIF are told apart by content; of an animation
-    the first frame is read. Transparency is laid over white, 16-bit values are scaled to 8, colour
-    profiles are ignored. models.photos.limits caps the memory and time that a photo may cost.
+    the first frame is read. Transparency is laid over white, 16-bit values are scaled to 8, colours
+    become sRGB. models.photos.limits caps the memory and time that a photo may cost.
 
     Args:
         source: A path, the bytes of a file, or a PIL image (its current frame).

@@ -54,11 +54,13 @@ class ModelSource:
             try:
                 return cls(fetch_artifact(named), named)
             except SourceError as error:
+                # The copy of the same name, never another model: that would answer unnoticed.
                 cached = cached_artifact(named)
                 if cached is None:
                     raise
                 print(f"{error}; serving the copy of {cached.origin.version} kept here")
                 return cls(cached, named)
+        # Without a key nothing would be found, and asking would cost seconds at every start.
         wanted = best_name() if has_wandb_key() else None
         cached = cached_artifact(wanted) if wanted else None
         return cls(cached or _load(None), wanted)
@@ -75,6 +77,7 @@ class ModelSource:
             name = self.served.predictor.manifest.get("name")
             print(f"{error}; still serving {name}", flush=True)
             return False
+        # By content: the same file under another version is no news.
         is_new = found.predictor.digest != self.served.predictor.digest
         self.served = found
         if is_new:

@@ -59,7 +59,6 @@ def test_serving_needs_no_cache(homeless: None) -> None:
     assert ModelSource.open().served.predictor.manifest["name"]
 
 
-@pytest.mark.process
 def test_every_help_needs_no_home() -> None:
     environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "LANDMARKS_CACHE")}
     run = subprocess.run(

@@ -76,7 +76,6 @@ def test_wrong_input_is_said(model_path: Path, images: torch.Tensor, message: st
         Predictor.load(model_path).probabilities(images)
 
 
-@pytest.mark.process
 def test_file_runs_where_only_torch_is(model_path: Path, tmp_path: Path) -> None:
     script = tmp_path / "alone.py"
     script.write_text(
@@ -274,3 +273,7 @@ def test_bundled_model_is_whole(name: str) -> None:
     measured = predictor.manifest["metrics"]
     for part in ("val", "test"):
         assert f"{measured[f'{part}/top1']:.1%}".replace("%", " %") in card.read_text("utf-8")
+
+
+def test_a_run_folder_loads_like_its_model_file(toy_model: Path) -> None:
+    assert Predictor.load(toy_model.parent).digest == file_digest(toy_model)

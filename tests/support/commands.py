@@ -123,13 +123,15 @@ class Page:
     """
 
     def __init__(self, *arguments: object, **environment: str) -> None:
+        # A test that used wandb in this process leaves the address of its service, which is gone.
+        inherited = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "demo.py"), *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             cwd=ROOT,
-            env={**os.environ, **environment},
+            env=inherited | environment,
         )
         self.lines: list[str] = []
         self._printed = threading.Condition()

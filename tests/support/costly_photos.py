@@ -209,10 +209,6 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: understated(encode(draw((640, 480)), "HEIF"), 64),
         "is damaged",
     ),
-    "compressed text": (
-        lambda: after_header(PNG, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(20_000_000)))),
-        "is damaged",
-    ),
 }
 READ: dict[str, Callable[[], bytes]] = {
     "hundred scans": lambda: progressive((640, 480), 100),
@@ -223,6 +219,18 @@ READ: dict[str, Callable[[], bytes]] = {
     "nested xmp": lambda: after_start(JPEG, segment(0xE1, nested_xmp(9000))),
     "giant xmp": lambda: after_header(
         PNG, chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"<x>" * 350_000)
+    ),
+    "compressed text": lambda: after_header(
+        PNG, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(20_000_000)))
+    ),
+    "compressed exif": lambda: after_header(
+        PNG, chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(bytes(20_000_000)))
+    ),
+    "compressed profile": lambda: after_header(
+        PNG, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(20_000_000)))
+    ),
+    "text after the pixels": lambda: (
+        PNG[:-12] + chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(bytes(20_000_000))) + PNG[-12:]
     ),
     "thousands of texts": lambda: after_header(PNG, chunk(b"tEXt", b"a\0b") * 5000),
     "garbage profile": lambda: after_start(

@@ -22,7 +22,7 @@ SIDE_PX = 160
 
 
 def draw_sheet(images: Sequence[np.ndarray], columns: int) -> Image.Image:
-    """Lay equal squares, (S, S, 3) uint8, side by side in rows of so many columns."""
+    """Lay equal squares, (S, S, 3) uint8, side by side, columns to a row."""
     side = images[0].shape[0]
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * side, rows * side), "white")

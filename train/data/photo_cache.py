@@ -26,7 +26,9 @@ try:
 except ImportError:  # Windows, which moves no folder while a file in it is open
     fcntl = None
 
-FORMAT = 1  # raise it when pixels.bin or index.json change: old caches then count as absent
+# Raise it when pixels.bin, index.json or what the reader makes of a photo change: old caches then
+# count as absent.
+FORMAT = 2
 LIMIT_GB = 20.0
 STALE_SECONDS = 3600
 TRIES = 3

@@ -68,6 +68,7 @@ class Pen:
 
 def draw_tower(pen: Pen) -> None:
     """Draw four curved legs of steel lattice."""
+    # Wide at the foot and almost straight above: a power of the height left.
     ends = [(0.30 * (1 - up) ** 2.2 + 0.015, up) for up in np.linspace(0, 0.94, 12)]
     for side in (-1, 1):
         pen.line(*((side * across, up) for across, up in ends), width=0.035)
@@ -89,6 +90,7 @@ def draw_bridge(pen: Pen) -> None:
             pen.box(x + side - 0.02, 0, x + side + 0.02, 1)
         for up in (0.55, 0.78, 0.95):
             pen.box(x - 0.06, up, x + 0.06, up + 0.035)
+    # A hanging cable is nearly a parabola.
     cable = [(x, 0.4 + 0.6 * (x / 0.55) ** 2) for x in np.linspace(-0.55, 0.55, 15)]
     pen.line(*cable, width=0.018)
     for side in (-1, 1):
@@ -170,6 +172,7 @@ def draw_windmill(pen: Pen) -> None:
         across, up = math.cos(angle), math.sin(angle)
         tip = (0.42 * across, 0.62 + 0.42 * up)
         pen.line((0, 0.62), tip, width=0.02, light=0.5)
+        # The sail's cloth is on one side of its arm, so that the mill seems to turn.
         side = (tip[0] - 0.1 * up, tip[1] + 0.1 * across)
         root = (0.1 * across, 0.62 + 0.1 * up)
         pen.shape(root, tip, side, (root[0] - 0.1 * up, root[1] + 0.1 * across), light=1.5)

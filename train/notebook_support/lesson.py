@@ -93,6 +93,7 @@ def open_lesson() -> Lesson:
         print("photos: LANDMARKS_DATA" + (", LANDMARKS_OUTSIDE" if outside else ""))
         strange = Path(outside) if outside else None
         return Lesson(Path(named), strange, False, runs, {}, short, short)
+    # Small enough that all three notebooks take minutes on two cores, large enough to learn from.
     names = list(LANDMARKS)
     data = draw_dataset(runs / "drawn", DRAWN_PARTS, names[:KNOWN], DRAWN_PX)
     strange = draw_dataset(runs / "strange", {"test": DRAWN_PARTS["test"]}, names[KNOWN:], DRAWN_PX)
@@ -121,7 +122,7 @@ def train_run(config: TrainConfig) -> Path:
     """
     run_dir = config.run_dir
     assert run_dir is not None
-    if (run_dir / "model.pt").is_file():
+    if (run_dir / "model.pt").is_file():  # made by the export, at the end
         same = Path(Split.load(run_dir / "split.json").root) == open_source(config).root
         photos = "" if same else ", on other photos than these"
         print(f"{run_dir} is finished{photos}; delete the folder to train again")
@@ -141,7 +142,7 @@ def train_candidates(configs: Sequence[TransferConfig]) -> list[Path]:
     """
     found = []
     for config in configs:
-        try:
+        try:  # first, so that missing weights are told from a training that failed
             build_pretrained(config.backbone, 2, config.pretrained, config.weights)
         except BackboneError as error:
             print(f"left out: {error}")

@@ -80,6 +80,7 @@ def read_sweep(path: Path) -> Sweep:
     try:
         content = yaml.safe_load(text)
         words = [str(word) for word in content["command"]]
+        # W&B's own form is a list such as ${env}, python, -m, train.scratch, ${args}.
         command = next(word for word in words if word in CONFIGS)
         parameters, metric = content["parameters"], content["metric"]
     except (yaml.YAMLError, KeyError, TypeError, StopIteration) as error:
@@ -87,6 +88,7 @@ def read_sweep(path: Path) -> Sweep:
             f"{path} is no sweep file with command (one of {', '.join(CONFIGS)}), parameters and "
             f"metric: {error}"
         ) from error
+    # wandb agent passes an unknown setting on, and every trial would then fail.
     known = {field.name for field in fields(CONFIGS[command])}
     if unknown := sorted(set(parameters) - known):
         raise SweepError(f"{path}: python -m {command} has no setting {', '.join(unknown)}")
@@ -138,6 +140,7 @@ def parse_distribution(name: str, spec: dict[str, Any]) -> Choice | Range:
         raise SweepError(f"parameter {name}: min {low} is above max {high}")
     if step is not None and not step > 0:
         raise SweepError(f"parameter {name}: q must be above 0")
+    # As in W&B, two integers without a distribution mean whole numbers.
     is_whole = isinstance(low, int) and isinstance(high, int)
     kind = spec.get("distribution", "int_uniform" if is_whole else "uniform")
     if kind in ("int_uniform", "q_uniform") and is_whole:

@@ -66,6 +66,7 @@ def comparable(candidates: list[Candidate], split: str | None = None) -> list[Ca
             known = ", ".join(sorted({each.split[:12] for each in candidates})) or "none"
             raise ValueError(f"--split {split} matches {len(groups)} splits; there are: {known}")
         return found
+    # Figures on other photos or of other classes are not comparable, however high they are.
     today = next((each for each in candidates if each.is_best()), None)
     today = today or max(candidates, key=lambda each: each.index, default=None)
     return [
@@ -115,7 +116,7 @@ def to_prune(candidates: list[Candidate], keep: int) -> list[Candidate]:
         All others, except those that somebody gave an alias. Aliases that W&B (latest, v3) and
         the training (run-ID) set do not count.
     """
-    automatic = ("latest", "run-")
+    automatic = ("latest", "run-")  # what log_artifact sets in wandb_run.py
     old = sorted(candidates, key=lambda each: -each.index)[keep:]
     return [
         each

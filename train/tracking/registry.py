@@ -78,7 +78,7 @@ class Registry:
             ranked = rank(comparable(self.candidates(), split), metric)
             if not ranked:
                 raise ValueError(f"{self.path} holds no model yet; train one with W&B online")
-            if ranked[0].is_best():
+            if ranked[0].is_best():  # also after this loop's own move
                 return format_table(ranked, metric)
             with self._change(ranked[0].version) as artifact:
                 artifact.aliases.append("best")
@@ -97,6 +97,7 @@ class Registry:
             Whether it was deleted.
         """
         with self._change(candidate.version) as artifact:
+            # Somebody may have promoted it while the list was being read.
             if set(artifact.aliases) - set(candidate.aliases):
                 return False
             artifact.delete(delete_aliases=True)

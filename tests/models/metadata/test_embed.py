@@ -29,13 +29,9 @@ from models.metadata.undo_journal import Journal, Outcome, undo
 from models.places.landmarks import Place
 from tests.support.drawing import draw_landmark
 
-pytestmark = [
-    pytest.mark.process,
-    pytest.mark.skipif(
-        shutil.which("exiftool") is None,
-        reason="no exiftool: apt-get install libimage-exiftool-perl",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    shutil.which("exiftool") is None, reason="no exiftool: apt-get install libimage-exiftool-perl"
+)
 ROOT = Path(__file__).parents[3]
 PLACE = Place(
     "Cristo Redentor <b>",

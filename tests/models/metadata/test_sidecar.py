@@ -128,7 +128,6 @@ def test_what_is_in_a_new_sidecar(photo: Path, journal: Journal) -> None:
     assert not target.exists()
 
 
-@pytest.mark.process
 @pytest.mark.skipif(
     shutil.which("exiftool") is None,
     reason="no exiftool: apt-get install libimage-exiftool-perl",

@@ -130,7 +130,6 @@ Journal(photo.parent / "journal").replace(photo, photo.read_bytes(), b"new " * 6
 """
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("call", [1, 2, 3, 4])
 def test_killed_at_any_moment(call: int, tmp_path: Path) -> None:
     photo, journal = tmp_path / "photo", tmp_path / "journal"
@@ -157,7 +156,6 @@ def test_a_torn_line_hides_no_other(tmp_path: Path) -> None:
     assert outcomes(journal.path) == [("undo", "as it was")]
 
 
-@pytest.mark.process
 def test_two_processes_share_a_journal(tmp_path: Path) -> None:
     code = """
 import sys
@@ -260,7 +258,6 @@ def test_a_damaged_record_changes_nothing(tmp_path: Path) -> None:
         assert photo.read_bytes() == NEW
 
 
-@pytest.mark.process
 def test_leftovers_of_the_dead_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()

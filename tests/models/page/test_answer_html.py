@@ -17,7 +17,7 @@ from models.page.answer_html import (
     write_headline,
     write_place,
 )
-from models.photos.position import Position
+from models.photos.gps import Position
 from models.places.landmarks import Place
 from models.predictor import Answer
 from models.tagging.table import COLUMNS

@@ -286,7 +286,6 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     return key, certificate
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("name", ["ended", "ended_https"])
 def test_clean_stop(request: pytest.FixtureRequest, name: str) -> None:
     page: Ended = request.getfixturevalue(name)
@@ -295,33 +294,28 @@ def test_clean_stop(request: pytest.FixtureRequest, name: str) -> None:
     assert "Traceback" not in page.output
 
 
-@pytest.mark.process
 def test_a_port_in_use_is_passed_by(ended: Ended, port_in_use: int) -> None:
     port = urllib.parse.urlsplit(ended.url).port
     assert port_in_use < port < port_in_use + 100
     assert f"port {port_in_use} is in use; using {port}" in ended.output
 
 
-@pytest.mark.process
 def test_a_page_that_cannot_be_shared_works_locally(ended: Ended) -> None:
     assert len(ended.answers[0]["confidences"]) == 5
     assert ended.output.count("\n") == 3, ended.output  # port, address, no link
     assert "no public link" in ended.output
 
 
-@pytest.mark.process
 def test_uploads_are_gone_when_the_page_stops(ended: Ended, uploads: Path) -> None:
     assert ended.status == 0
     assert not list(uploads.rglob("*.jpg"))
 
 
-@pytest.mark.process
 def test_https_with_a_certificate_of_ones_own(ended_https: Ended) -> None:
     assert ended_https.url.startswith("https://")
     assert len(ended_https.answers) == 2
 
 
-@pytest.mark.process
 def test_answer_says_if_the_landmark_is_known_and_where(ended_https: Ended) -> None:
     known, unknown = ended_https.answers
     assert known["known"] is True
@@ -362,7 +356,6 @@ print({"torch", "gradio", "fastapi", "wandb"} & set(sys.modules))
 """
 
 
-@pytest.mark.process
 def test_wrong_flags_end_in_one_line_before_anything_heavy_is_imported() -> None:
     run = subprocess.run(
         [sys.executable, "-c", CHECK_FLAGS, json.dumps(list(WRONG_FLAGS.values()))],
@@ -378,7 +371,6 @@ def test_wrong_flags_end_in_one_line_before_anything_heavy_is_imported() -> None
         assert message in line
 
 
-@pytest.mark.process
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()

@@ -34,7 +34,6 @@ def photo(tmp_path: Path) -> Path:
     return tmp_path / "photo.jpg"
 
 
-@pytest.mark.process
 def test_programs_reach_the_page_under_its_path(address: str, photo: Path) -> None:
     client = Client(address, auth=USER, verbose=False)
     assert client.predict(handle_file(str(photo)), api_name="/classify")["label"] in TOY_CLASSES

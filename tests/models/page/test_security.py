@@ -163,7 +163,6 @@ def locked(toy_model: Path) -> Iterator[Page]:
     assert "Traceback" not in output
 
 
-@pytest.mark.process
 def test_nothing_is_served_without_the_password(locked: Page) -> None:
     for path in ("/config", "/gradio_api/info", "/gradio_api/file=/etc/passwd"):
         assert get(locked, path)[0] == 401, path
@@ -178,7 +177,6 @@ def login(page: Page, password: str) -> int:
     return post(f"{page.url}/login", body, "application/x-www-form-urlencoded")[0]
 
 
-@pytest.mark.process
 def test_password_is_asked_for_and_guessing_is_throttled(locked: Page) -> None:
     assert get(locked, "/config")[0] == 401
     assert login(locked, "secret:word") == 200

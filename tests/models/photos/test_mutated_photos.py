@@ -124,7 +124,6 @@ def test_the_same_seed_makes_the_same_files() -> None:
     assert list(mutated(80, SEED))[:40] == list(mutated(40, SEED))
 
 
-@pytest.mark.process  # for AVIF
 def test_reader_and_model(toy_model: Path, tmp_path: Path) -> None:
     outcomes = check_reader(list(mutated(100, SEED)), toy_model, tmp_path)
     assert min(outcomes["answered"], outcomes["refused"]) > 20, outcomes
@@ -136,7 +135,6 @@ def test_page_and_api(page: Page) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.process
 def test_reader_and_model_in_full(toy_model: Path, tmp_path: Path) -> None:
     outcomes = check_reader(list(mutated(FULL, SEED)), toy_model, tmp_path)
     assert min(outcomes["answered"], outcomes["refused"]) > FULL / 10, outcomes
@@ -150,7 +148,6 @@ def test_page_and_api_in_full(page: Page) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.process
 @needs_proc
 def test_tag_in_full(toy_model: Path, tmp_path: Path) -> None:
     folder, table, peak = tmp_path / "photos", tmp_path / "tags.csv", 0.0

@@ -2,12 +2,11 @@
 
 import io
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from models.photos import FORMATS, MIN_SIDE_PX, PhotoError, read_photo
 from models.photos.decoding import decode_bytes
@@ -54,13 +53,7 @@ COLOUR_FILES = {
 }
 
 
-def cases(names: Iterable[str]) -> list[object]:
-    """Names of photos; AVIF is read in a process of its own."""
-    process = pytest.mark.process
-    return [pytest.param(each, marks=process) if "avif" in each else each for each in names]
-
-
-@pytest.mark.parametrize("name", cases(COLOUR_FILES))
+@pytest.mark.parametrize("name", COLOUR_FILES)
 def test_formats_in_colour(name: str, tmp_path: Path) -> None:
     image = read_photo(COLOUR_FILES[name])
     assert image.shape == (48, 64, 3)
@@ -178,7 +171,7 @@ def test_reduced_decode_shows_the_same_picture() -> None:
     assert np.abs(np.asarray(full, float) - read_photo(data, 150)).mean() < 2
 
 
-@pytest.mark.parametrize("name", cases(BAD_PHOTOS))
+@pytest.mark.parametrize("name", BAD_PHOTOS)
 def test_bad_content_is_explained(name: str, tmp_path: Path) -> None:
     data, message = BAD_PHOTOS[name]
     with pytest.raises(PhotoError, match=message):
@@ -257,3 +250,62 @@ def test_only_named_decoders_run() -> None:
     assert Image.open(io.BytesIO(data)).size == (64, 48)  # Pillow would
     with pytest.raises(PhotoError, match=r"not a photo in a known format|text file"):
         read_photo(data)
+
+
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+    'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+    'xmlns:tiff="http://ns.adobe.com/tiff/1.0/"{}</rdf:Description></rdf:RDF></x:xmpmeta>'
+)
+
+
+@pytest.mark.parametrize(
+    "note", [' tiff:Orientation="6">', "><tiff:Orientation>6</tiff:Orientation>"]
+)
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
+def test_orientation_in_xmp_alone_does_not_turn_a_photo(format: str, note: str) -> None:
+    xmp = XMP.format(note).encode()
+    if format == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        data = encode(draw((320, 240)), "PNG", pnginfo=text)
+    elif format == "TIFF":
+        data = encode(draw((320, 240)), "TIFF", tiffinfo={700: xmp})
+    elif format == "HEIF":  # whose encoder obeys the XMP and turns the photo in its container
+        upright = encode(draw((320, 240)), "HEIF", xmp=xmp.replace(b"6", b"1"))
+        data = upright.replace(xmp.replace(b"6", b"1"), xmp)
+    else:
+        data = encode(draw((320, 240)), format, xmp=xmp)
+    assert b"tiff:Orientation" in data
+    for side_px in (None, 100):
+        image = read_photo(data, side_px)
+        assert quarters(image) == UPRIGHT
+        assert image.shape[1] > image.shape[0]
+    if format != "TIFF":  # whose own tag is EXIF's
+        turned = encode(draw((320, 240)), format, xmp=xmp, exif=exif_with(8).tobytes())
+        assert quarters(read_photo(turned)) == quarters(np.rot90(np.asarray(draw())))
+
+
+def test_orientation_in_the_exif_of_imagemagick_turns_a_png() -> None:
+    exif = exif_with(6).tobytes().hex()
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", f"\nexif\n{len(exif) // 2:8}\n{exif}\n", zip=True)
+    data = encode(STORED[6](draw()), "PNG", pnginfo=text)
+    assert quarters(read_photo(data)) == UPRIGHT
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"\xff\x4f\xff\x51\0\x2f", "JPEG 2000"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"\xff\x0a\xfa\x12", "JPEG XL"),
+        (b"\xff\xd8\xff\xf7\0\x0b\x08" + bytes(20), "JPEG-LS"),
+        (b"\xff\xd8\xff\xc1\0\x11\x0c" + bytes(20), "12-bit JPEG"),
+        (JPEG[:20] + b"\xff\xc1\0\x11\x0c" + bytes(20), "12-bit JPEG"),
+    ],
+)
+def test_kinds_that_no_decoder_takes_are_named(start: bytes, name: str) -> None:
+    with pytest.raises(PhotoError, match=f"is a {name}.* not supported; save it as JPEG or PNG"):
+        read_photo(start + bytes(100))

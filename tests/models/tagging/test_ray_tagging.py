@@ -46,7 +46,6 @@ def named(rows: object) -> dict[str, dict]:
     return found
 
 
-@pytest.mark.process
 def test_rows_of_a_cluster_are_those_of_one_machine(
     toy_model: Path, photos: Path, tmp_path: Path
 ) -> None:

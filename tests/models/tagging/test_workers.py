@@ -23,7 +23,6 @@ from models.tagging.workers import WorkerError, tag_photos
 from tests.support.commands import ROOT, STARTED
 from tests.support.drawing import draw_landmark
 
-pytestmark = pytest.mark.process
 RESUME = "run the same command again to resume"
 
 

@@ -15,6 +15,7 @@ import wandb
 from PIL import Image
 
 import train.cleaning.scan
+from models.places.landmarks import find_places
 from tests.support.runs import read_records
 from train.cleaning.duplicate_policy import split_photos
 from train.cleaning.scan import list_folder
@@ -245,7 +246,9 @@ def test_photos_in_subfolders_are_prepared_and_trained_on(tmp_path: Path, front:
     for seed, path in enumerate(labels):
         (data / path).parent.mkdir(parents=True, exist_ok=True)
         draw_scene(seed).save(data / path)
+    (data / "landmarks.csv").write_text("class_name,latitude,longitude\nOld Tower,48.85,2.29\n")
     prepare(settings(data, out, files="link"))
+    assert find_places(["Old Tower"], out)["Old Tower"].latitude == 48.85
     content = json.loads((out / "splits.json").read_text())
     split = {part: content[part] for part in ("train", "val", "test")}
     assert sorted(path for paths in split.values() for path in paths) == sorted(labels)

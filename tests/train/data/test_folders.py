@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from models.tagging.photo_list import find_photos
 from tests.support.commands import ROOT
+from train import submission
 from train.cleaning.duplicate_policy import split_photos
 from train.cleaning.scan import list_folder
 from train.config import ScratchConfig, TransferConfig
@@ -24,6 +26,7 @@ from train.data.sources import open_source
 from train.data.split import Split, index_photos, split_by_class
 from train.data.unlabelled import open_photos, photo_keys
 from train.evaluate import labelled_photos
+from train.exporting.inputs import find_outside
 from train.prepare import PrepareConfig, write_split
 
 PHOTOS = {
@@ -79,6 +82,12 @@ WALKS: dict[str, Callable[[Path], list[str]]] = {
     "pretraining": lambda root: open_photos(ScratchConfig(data=root), root).paths(),
     "prepare": lambda root: list(list_folder(root).photos),
     "all photos": lambda root: relative(root, list_photos(root)),
+    "evaluate": lambda root: list(labelled_photos(root, ["Eiffel Tower", "Big Ben"])),
+    "outside": lambda root: relative(
+        root, sorted(find_outside(root, "A") + find_outside(root, "B"))
+    ),
+    "submission": lambda root: relative(*submission.list_photos(root)),
+    "tagging": lambda root: relative(root, sorted(map(Path, find_photos([str(root)])))),
 }
 
 

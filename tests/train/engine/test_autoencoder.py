@@ -16,7 +16,6 @@ from train.config import AutoencoderConfig, ScratchConfig
 from train.engine.recipe import build_network
 from train.engine.training_run import run_training
 
-pytestmark = pytest.mark.training
 NETWORK = {"width": 8, "depth": 1}
 QUICK = NETWORK | {"image_size": 32, "batch_size": 8, "workers": 0, "device": "cpu"}
 

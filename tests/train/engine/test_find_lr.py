@@ -116,7 +116,6 @@ def quick(data: Path, **changes: object) -> ScratchConfig:
     return ScratchConfig(**settings | changes)
 
 
-@pytest.mark.training
 def test_a_real_test(
     landmark_photos: Path,
     tmp_path: Path,
@@ -139,7 +138,6 @@ def test_a_real_test(
     assert {path.name for path in tmp_path.iterdir()} == {"lr.png", "lr.csv"}
 
 
-@pytest.mark.training
 def test_same_optimizer_and_rates_as_the_training(
     landmark_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +194,6 @@ def test_mistakes_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_writes_nothing(
     landmark_photos: Path,

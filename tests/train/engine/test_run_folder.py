@@ -31,7 +31,6 @@ MISTAKES = {
 }
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("command", MISTAKES)
 def test_mistakes_are_answered_before_torch_is_imported(command: str) -> None:
     args, status, message = MISTAKES[command]
@@ -43,7 +42,6 @@ def test_mistakes_are_answered_before_torch_is_imported(command: str) -> None:
     assert line.startswith("error: ") and message in line
 
 
-@pytest.mark.process
 def test_a_wrong_resume_is_answered_before_torch_is_imported(finished_run: Path) -> None:
     args = ["--resume", str(finished_run), "--epochs", "7"]
     done = subprocess.run(
@@ -56,7 +54,6 @@ def test_a_wrong_resume_is_answered_before_torch_is_imported(finished_run: Path)
     assert "its --epochs is 3, not 7" in done.stderr
 
 
-@pytest.mark.training
 def test_a_training_opens_its_photos_once(
     landmark_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,7 +49,6 @@ def test_the_channel_is_the_data_unless_a_flag_says_other(monkeypatch: pytest.Mo
     assert TransferConfig(data=Path("flag")).data == Path("flag")
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("kind", FLAGS)
 def test_a_job_leaves_its_model_and_its_run(
     job: Path, kind: type[ScratchConfig | TransferConfig]
@@ -66,7 +65,6 @@ def test_a_job_leaves_its_model_and_its_run(
     assert Predictor.load(model).manifest == json.loads((job / "model/manifest.json").read_text())
 
 
-@pytest.mark.training
 def test_a_spot_instance_resumes_where_it_was(job: Path, landmark_photos: Path) -> None:
     (job / "checkpoints").mkdir()
     config = tiny(landmark_photos, None, device="auto")
@@ -144,7 +142,6 @@ def test_several_gpus_start_torchrun_once(
     assert len(started) == 1
 
 
-@pytest.mark.process
 def test_two_processes_equal_one_within_noise_and_hand_over_one_model(
     job: Path, finished_run: Path
 ) -> None:

@@ -22,8 +22,6 @@ from train.data.batches import PhotoDataset
 from train.engine.recipe import build_network
 from train.engine.training_run import run_training
 
-pytestmark = pytest.mark.training
-
 
 def final_weights(run_dir: Path) -> dict[str, torch.Tensor]:
     saved = torch.load(run_dir / "checkpoints" / "last.pt", weights_only=True)

@@ -87,10 +87,11 @@ def run_here(path: Path) -> str:
     return "\n".join(shown)
 
 
-@pytest.mark.training
 def test_all_run_to_the_end_on_drawn_photos(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if request.config.getoption("--quick"):
+        pytest.skip("trains, after ten seconds of other cells")
     for variable in ("LANDMARKS_DATA", "LANDMARKS_OUTSIDE", "SM_CHANNEL_TRAINING"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("LANDMARKS_LESSON", str(tmp_path / "lesson"))
@@ -148,7 +149,6 @@ def write_cells(path: Path, *sources: str) -> None:
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
 
 
-@pytest.mark.process
 def test_runs_keep_outputs_and_drop_noise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -215,8 +215,7 @@ def test_the_app_answers_uploads_and_says_what_is_no_photo(toy_model: Path) -> N
     assert app.picture.layout.display == "none"
 
 
-@pytest.mark.training
-def test_a_lesson_goes_on_and_a_finished_run_stays(
+def test_a_lesson_resumes_and_a_finished_run_stays(
     landmark_photos: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -116,7 +116,6 @@ def test_distributions_are_those_of_wandb() -> None:
             assert type(found.low) is type(found.high) is type(expected.low)
 
 
-@pytest.mark.process
 @pytest.mark.usefixtures("quick_trials")
 @pytest.mark.parametrize("method", ["bayes", "random"])
 def test_settings_are_drawn_from_their_range(method: str, tmp_path: Path) -> None:
@@ -141,9 +140,8 @@ def test_settings_are_drawn_from_their_range(method: str, tmp_path: Path) -> Non
     assert len({row["learning_rate"] for row in rows}) == 3
 
 
-@pytest.mark.process
 @pytest.mark.usefixtures("quick_trials")
-def test_grid_with_a_wrong_value_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_grid_with_a_wrong_value_continues(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     searched = {"label_smoothing": {"values": [1.5, 0.0, 0.1]}}
     path = write_sweep(tmp_path / "grid.yaml", TINY | searched, method="grid")
     out = tmp_path / "out"
@@ -158,7 +156,6 @@ def test_grid_with_a_wrong_value_goes_on(tmp_path: Path, capsys: pytest.CaptureF
         assert float(row["best_val_top1"]) == last["best_val_top1"]
 
 
-@pytest.mark.process
 @pytest.mark.usefixtures("quick_trials")
 def test_bad_trials_are_stopped_early(tmp_path: Path) -> None:
     """One trial cannot learn; Hyperband sees that after a good one."""
@@ -188,9 +185,8 @@ def test_bad_trials_are_stopped_early(tmp_path: Path) -> None:
 SEARCHED = {"learning_rate": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-2}}
 
 
-@pytest.mark.process
 @pytest.mark.usefixtures("quick_trials")
-def test_stopped_search_goes_on(
+def test_stopped_search_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """Ctrl-C in the first trial; then the same command, then more trials."""
@@ -225,12 +221,11 @@ def test_stopped_search_goes_on(
     assert [row["state"] for row in read_rows(out)].count("COMPLETE") == 3
 
 
-@pytest.mark.process
-def test_killed_search_goes_on_where_its_training_was(
+def test_killed_search_continues_where_its_training_was(
     landmark_photos: Path, tmp_path: Path
 ) -> None:
     """With a training in earnest: it and its search are killed, and both continue."""
-    more = {"epochs": {"value": 40}, "patience": {"value": 40}}
+    more = {"epochs": {"value": 20}, "patience": {"value": 20}}
     path = write_sweep(tmp_path / "long.yaml", TINY | more | SEARCHED)  # the file's own metric
     out = tmp_path / "out"
     command = [sys.executable, "-m", "train.sweep", str(path), "--count", "1", "--out", str(out)]
@@ -241,11 +236,11 @@ def test_killed_search_goes_on_where_its_training_was(
         time.sleep(0.02)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    assert len((out / "000" / "metrics.jsonl").read_text().splitlines()) < 40
+    assert len((out / "000" / "metrics.jsonl").read_text().splitlines()) < 20
     again = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
     )
     assert again.returncode == 0, again.stderr[-2000:]
     assert [row["state"] for row in read_rows(out)].count("COMPLETE") == 1
     records = (out / "000" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in records] == list(range(1, 41))
+    assert [json.loads(line)["epoch"] for line in records] == list(range(1, 21))

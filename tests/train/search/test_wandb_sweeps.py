@@ -58,7 +58,7 @@ def test_sweep_and_agent(
         assert content["metric"]["name"] in record
 
 
-def test_agent_goes_on_after_a_wrong_value(
+def test_agent_continues_after_a_wrong_value(
     fake_wandb: FakeWandb, landmark_photos: Path, tmp_path: Path
 ) -> None:
     client = Client(fake_wandb, tmp_path / "home", LANDMARKS_DATA=str(landmark_photos))

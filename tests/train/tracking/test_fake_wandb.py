@@ -22,7 +22,6 @@ from tests.support.commands import Client
 from tests.support.fake_wandb import FakeWandb
 
 server = fake_wandb.fake_wandb  # the fixture, under the name that it has in this file
-pytestmark = pytest.mark.process  # the client starts wandb-core
 BIN = Path(sys.executable).parent  # not resolved: a virtual environment's python is a link
 MODEL = "landmark-team/landmarks/model"
 

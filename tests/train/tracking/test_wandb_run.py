@@ -85,7 +85,6 @@ def good_run(
 
 
 # First: while the last two tests of a file run, their worker already has its next file.
-@pytest.mark.process
 def test_a_run_survives_every_kind_of_server(
     landmark_photos: Path, finished_scratch: Path, tmp_path: Path
 ) -> None:
@@ -97,7 +96,7 @@ def test_a_run_survives_every_kind_of_server(
         servers = {"gone": gone, "500": failing, "hang": silent, "dies": dying, "key": strict}
         running = {}
         for name, server in servers.items():
-            client = Client(server, tmp_path / name, WANDB_HTTP_TIMEOUT="3")  # of the login
+            client = Client(server, tmp_path / name)
             if name == "key":
                 client.environment["WANDB_API_KEY"] = "9" * 40
             run_dir = tmp_path / "runs" / name
@@ -109,8 +108,8 @@ def test_a_run_survives_every_kind_of_server(
             for name, process in running.items()
             if process.poll() is None and not (tmp_path / "runs" / name / "metrics.jsonl").exists()
         ]:
-            # A login of 3 s at most, 3 s to start, 4 s for an answer; five processes, two cores.
-            assert time.monotonic() - began < 10 + 40, waiting
+            # A login of 2 s at most, 3 s to start, 4 s for an answer; five processes, two cores.
+            assert time.monotonic() - began < 9 + 40, waiting
             time.sleep(0.05)
         dying.close()
         for name in servers:
@@ -148,7 +147,6 @@ def test_limits_hold_what_is_promised() -> None:
     assert wandb_run.ANSWER_SECONDS + wandb_run.FINISH_SECONDS <= 45 - 10
 
 
-@pytest.mark.training
 def test_a_training_does_not_depend_on_its_server(
     landmark_photos: Path,
     finished_scratch: Path,
@@ -170,8 +168,11 @@ def test_a_training_does_not_depend_on_its_server(
     with FakeWandb() as server, Client(server, tmp_path / "home").here():
         assert run_training(small(landmark_photos, run_dir)) == 0
     assert "wandb sync" in capsys.readouterr().out
-    alone = read_records(finished_scratch)
-    assert [r["val/loss"] for r in read_records(run_dir)] == [r["val/loss"] for r in alone]
+    losses, expected = (
+        [record["val/loss"] for record in read_records(folder)]
+        for folder in (run_dir, finished_scratch)
+    )
+    assert losses == expected
     assert (run_dir / "model.pt").is_file()
     assert list((run_dir / "wandb").glob("offline-run-*"))
 
@@ -212,7 +213,6 @@ def test_settings_that_wandb_refuses_are_one_line(
     wandb_run.check_settings(small(landmark_photos, run_dir, wandb="disabled", **flags))
 
 
-@pytest.mark.training
 @pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("x"), AssertionError("x")])
 def test_no_error_of_wandb_ends_a_training(
     error: Exception,
@@ -255,7 +255,6 @@ def test_what_wandb_variables_say_is_kept(
             tracker.finish()
 
 
-@pytest.mark.training
 def test_a_training_is_a_run_and_a_model(team: FakeWandb, good_run: Path) -> None:
     run = team.runs[(good_run / "wandb" / "id").read_text()]
     assert (run.display_name, run.state, run.exit_code) == ("good", "finished", 0)
@@ -296,7 +295,6 @@ def test_a_training_is_a_run_and_a_model(team: FakeWandb, good_run: Path) -> Non
     assert f"{file_digest(Path(split['root'], split['val'][0]))}  {split['val'][0]}" in listing
 
 
-@pytest.mark.training
 def test_worse_run_does_not_take_best(
     team: FakeWandb,
     client: Client,
@@ -319,7 +317,6 @@ def test_worse_run_does_not_take_best(
     assert team.version(f"{MODEL}:best") is before
 
 
-@pytest.mark.training
 def test_test_figures_reach_the_artifact(
     team: FakeWandb,
     client: Client,
@@ -394,7 +391,6 @@ def test_prune_lists_first_and_spares_what_has_a_name(
         assert versions() == [f"{MODEL}:v1", f"{MODEL}:v4", f"{MODEL}:v5"]
 
 
-@pytest.mark.process
 def test_promote_and_prune_answer_without_a_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -431,7 +427,7 @@ def test_offline_run_reaches_the_server_later(
     assert [used.type for used in run.used] == ["dataset"]
 
 
-def test_stopped_run_is_closed_and_goes_on(
+def test_stopped_run_is_closed_and_resumes(
     fake_wandb: FakeWandb,
     landmark_photos: Path,
     tmp_path: Path,

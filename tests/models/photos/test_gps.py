@@ -3,6 +3,8 @@ import os
 import shutil
 import struct
 import subprocess
+import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,9 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import IFDRational
 
 from models.photos import MAX_BYTES
-from models.photos.position import Position, read_position
+from models.photos.gps import Position, read_position
 from tests.support.bad_photos import BAD_PHOTOS, draw, encode
+from tests.support.costly_photos import after_header, after_start, chunk, segment
 
 FORMATS = ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"]
 NORTH, EAST = (48.0, 51.0, 30.24), (2.0, 17.0, 40.2)
@@ -146,7 +149,6 @@ def test_xmp_as_elements_and_broken_xmp() -> None:
         assert read_position(photo(xmp=ATTRIBUTES.replace(old, new))) is None
 
 
-@pytest.mark.process
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="needs exiftool")
 def test_what_exiftool_wrote(tmp_path: Path) -> None:
     # Of a PNG it writes metadata behind the pixels.
@@ -204,6 +206,45 @@ def test_a_png_of_a_million_chunks_is_given_up() -> None:
     empty = bytes(4) + b"aaAa" + bytes(4)
     assert as_tuple(read_position(start + empty * 100 + exif + end)) == EIFFEL
     assert read_position(start + empty * 30_000 + exif + end) is None
+
+
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="needs exiftool")
+def test_xmp_of_a_gif(tmp_path: Path) -> None:
+    path = tmp_path / "photo.gif"
+    draw().save(path)
+    tags = ["-XMP:GPSLatitude=48.8584", "-XMP:GPSLongitude=2.2945"]
+    command = ["exiftool", "-config", "", "-q", "-overwrite_original", *tags, path]
+    subprocess.run(command, check=True)
+    assert as_tuple(read_position(path)) == EIFFEL
+
+
+def test_xmp_that_no_segment_has_room_for() -> None:
+    text = ATTRIBUTES.replace(b"<rdf:Desc", b"<!--" + b"x" * 70_000 + b"--><rdf:Desc")
+    parts = [
+        segment(
+            0xE1,
+            b"http://ns.adobe.com/xmp/extension/\0"
+            + b"0" * 32
+            + struct.pack(">II", len(text), start)
+            + text[start : start + 40_000],
+        )
+        for start in (40_000, 0)
+    ]
+    jpeg = photo(xmp=XMP % b"/>")
+    assert read_position(jpeg) is None
+    assert as_tuple(read_position(after_start(jpeg, *parts))) == EIFFEL
+
+
+def test_packed_xmp_is_unpacked_within_limits() -> None:
+    whole = photo("PNG")
+    start = b"XML:com.adobe.xmp\0\1\0\0\0"
+    bomb = chunk(b"iTXt", start + zlib.compress(bytes(50_000_000)))
+    place = chunk(b"iTXt", start + zlib.compress(ATTRIBUTES))
+    assert as_tuple(read_position(after_header(whole, bomb, place))) == EIFFEL
+    assert as_tuple(read_position(whole[:-12] + place + whole[-12:])) == EIFFEL
+    began = time.process_time()
+    assert read_position(after_header(whole, *[bomb] * 200)) is None
+    assert time.process_time() - began < 5
 
 
 def test_millions_of_values_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
