@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from models.command_line import parse_flags
-from models.files import file_digest
+from models.files import check_folder, file_digest
 
 EXAMPLES = (
     "python -m train.download",
@@ -338,15 +338,20 @@ def main(config: DownloadConfig) -> int:
     """Run the command: download, or print in one line why not and how to resume.
 
     Returns:
-        The exit status: 0, 1 after an error, 130 after Ctrl-C.
+        The exit status: 0, 1 after an error, 2 where flags cannot work, 130 after Ctrl-C.
     """
+    status = 2
     try:
+        if config.archive and not config.archive.is_file():
+            raise DownloadError(f"no file at --archive {config.archive}; give a zip or tar archive")
+        check_folder(config.out.absolute().parent, "the folder of --out")
+        status = 1
         print(download_photos(config))
         return 0
     except KeyboardInterrupt:
         status, text = 130, "\nstopped"
     except (OSError, ValueError) as error:
-        status, text = 1, f"error: {error}"
+        text = f"error: {error}"
     if not config.archive and (kept := file_size(config.hidden())):
         command = shlex.join(["python", "-m", "train.download", *sys.argv[1:]])
         text += f"; {kept:,} bytes are kept, resume with: {command}"

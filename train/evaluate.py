@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.command_line import parse_flags
-from models.files import file_digest, write_text
+from models.files import check_folder, file_digest, write_text
 from models.model_file.model_path import find_model
 from train.data.folders import (
     ClassFinder,
@@ -69,8 +69,8 @@ def check_flags(config: EvaluateConfig) -> None:
     """Check what a person mistypes, before torch is imported.
 
     Raises:
-        DataError: No such severity, data folder, or outside photos.
-        ModelFileError: No such model file.
+        ValueError: No such severity, data folder, outside photos or model file; or nothing can be
+            written to --out.
     """
     from train.evaluation.corruptions import SEVERITIES
 
@@ -81,6 +81,7 @@ def check_flags(config: EvaluateConfig) -> None:
     check_data_folder(config.data)
     if config.outside is not None:
         find_outside(config.outside, "B")
+    check_folder(config.out, "--out")
 
 
 def labelled_photos(data: Path, class_names: list[str]) -> dict[str, int]:
@@ -258,11 +259,14 @@ def save_figures(figures: dict[str, "Figure"], folder: Path) -> dict[str, bytes]
 
 def main(config: EvaluateConfig) -> int:
     """Score and print."""
+    status = 2
     try:
+        check_flags(config)
+        status = 1
         metrics = evaluate(config)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return status
     except KeyboardInterrupt:
         print(
             "stopped before the report; run the same command again to start over", file=sys.stderr

@@ -560,7 +560,7 @@ def test_a_file_of_this_machine(
     assert "is there already" in capsys.readouterr().out
     archive.write_bytes(packed + b"\0")
     assert main(DownloadConfig(archive=archive, out=out)) == 1
-    assert main(DownloadConfig(archive=tmp_path / "none.zip", out=tmp_path / "new")) == 1
+    assert main(DownloadConfig(archive=tmp_path / "none.zip", out=tmp_path / "new")) == 2
     assert "none.zip" in capsys.readouterr().err
 
 

@@ -200,7 +200,7 @@ def test_mistakes_end_in_one_line(
         "must end in .zip": {"out": tmp_path / "out.tar"},
     }
     for message, change in wrong.items():
-        assert main(SubmissionConfig(**vars(config) | change)) == 1
+        assert main(SubmissionConfig(**vars(config) | change)) == 2
         assert message in capsys.readouterr().err
     (empty / "broken.jpg").write_bytes(b"")
     assert main(SubmissionConfig(**vars(config) | {"data": empty})) == 1

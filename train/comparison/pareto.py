@@ -12,7 +12,7 @@ from matplotlib.text import Annotation, Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from train.evaluation.figure import TextFigure
+from train.evaluation.figure import new_figure
 
 EQUAL = 0.05
 """Costs this close count as equal: two timings of one network differ by as much."""
@@ -71,7 +71,7 @@ def draw_fronts(
     Returns:
         The picture, and axis label -> names on that front, the cheapest first.
     """
-    figure = TextFigure(figsize=(5 * len(costs), 4.8), layout="constrained")
+    figure = new_figure(figsize=(5 * len(costs), 4.8), layout="constrained")
     FigureCanvasAgg(figure)  # measures the names before anything is saved
     fronts = {}
     for axes, (label, values) in zip(

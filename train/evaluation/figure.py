@@ -1,4 +1,4 @@
-"""A figure whose labels may be in any script: class names are whatever folders are called."""
+"""Figures whose labels may be in any script: class names are whatever folders are called."""
 
 import functools
 import warnings
@@ -6,7 +6,6 @@ from typing import Any
 
 import matplotlib
 from matplotlib import font_manager
-from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 
 # matplotlib's own font has Latin, Greek, Cyrillic, Hebrew and Arabic. These have the rest, by
@@ -37,20 +36,18 @@ FALLBACKS = (
 )
 
 
-class TextFigure(Figure):
-    """A figure that takes characters from other installed fonts where matplotlib's lacks them."""
+def new_figure(**options: Any) -> Figure:
+    """Make a figure that takes characters from other installed fonts where matplotlib's lacks them.
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Make a figure as matplotlib does."""
-        # For good, not for a while: ticks read it when they are drawn first.
-        matplotlib.rcParams["font.family"] = list(font_families())
-        super().__init__(*args, **options)
+    A character that no font has becomes a box, without a warning for each. Both settings stay:
+    ticks read the first when they are drawn, and so does W&B, which takes no subclass of Figure.
 
-    def draw(self, renderer: RendererBase) -> None:
-        """Draw; a character that no font has becomes a box, without a warning for each."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from")
-            super().draw(renderer)
+    Args:
+        options: matplotlib's own: figsize, layout, ...
+    """
+    matplotlib.rcParams["font.family"] = list(font_families())
+    warnings.filterwarnings("ignore", "Glyph .* missing from")
+    return Figure(**options)
 
 
 @functools.cache

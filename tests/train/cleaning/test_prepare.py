@@ -340,7 +340,7 @@ def test_mistakes_end_in_one_line(
         (settings(empty, tmp_path / "out"), "no photos in class folders"),
         (settings(data, data), "another folder"),
     ]:
-        assert main(config) == 1
+        assert main(config) == 2
         assert message in capsys.readouterr().err
     with pytest.raises(ValueError, match="leave no photo"):
         settings(data, tmp_path / "out", val_fraction=0.3, test_fraction=0.7)

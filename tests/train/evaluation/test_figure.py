@@ -8,7 +8,7 @@ from matplotlib import font_manager
 
 from train.cleaning.report import plot_classes
 from train.evaluation import figure
-from train.evaluation.figure import TextFigure, font_families
+from train.evaluation.figure import font_families, new_figure
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def test_a_font_that_the_system_has_is_used(monkeypatch: pytest.MonkeyPatch) -> 
     """Any installed font stands for one of another script."""
     monkeypatch.setattr(figure, "FALLBACKS", ("No Such Font", "DejaVu Serif"))
     assert font_families() == ("sans-serif", "DejaVu Serif")
-    made = TextFigure()
+    made = new_figure()
     text = made.text(0, 0, "a")
     found = font_manager.fontManager._find_fonts_by_props(text.get_fontproperties())
     assert ["DejaVuSans.ttf" in found[0], "DejaVuSerif.ttf" in found[1]] == [True, True]
