@@ -48,6 +48,8 @@ def only_quick(request: pytest.FixtureRequest) -> Iterator[None]:
     if not request.config.getoption("--quick"):
         yield
         return
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
     from train.engine.trainer import Trainer
 
     def skip(*_: object, **__: object) -> None:
@@ -58,7 +60,9 @@ def only_quick(request: pytest.FixtureRequest) -> Iterator[None]:
         patch.setattr(subprocess.Popen, "__del__", lambda _: None)
         patch.setattr(multiprocessing.process.BaseProcess, "start", skip)
         patch.setattr(Trainer, "fit", skip)
+        hook = register_optimizer_step_pre_hook(skip)
         yield
+        hook.remove()
 
 
 @pytest.fixture(scope="session")

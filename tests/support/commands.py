@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import gc
 import os
 import signal
 import ssl
@@ -10,7 +9,6 @@ import subprocess
 import sys
 import threading
 import urllib.request
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,9 +48,7 @@ class Client:
         """Make this process that client: no import of torch or wandb for each command of a test."""
         import wandb
 
-        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-            # wandb leaves its temporary folders to the garbage collector.
-            warnings.filterwarnings("ignore", "Implicitly cleaning up", ResourceWarning)
+        with pytest.MonkeyPatch.context() as patch:
             for name in list(os.environ):
                 if "WANDB" in name:
                     patch.delenv(name)
@@ -64,7 +60,6 @@ class Client:
                 yield
             finally:
                 wandb.teardown()
-                gc.collect()
 
     def start_agent(self, *arguments: object) -> subprocess.Popen:
         """Start wandb agent, which here looks for work ten times a second, not every 5 s."""
