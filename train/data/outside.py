@@ -96,9 +96,12 @@ class OutsidePhotos:
             for kind in {**self.learn, **self.measure}
         )
         said = f"outside photos (to learn from + to measure on): {kinds}"
-        if not self.can_teach():
-            return (
-                f"{said}. Too few to learn from: they are ignored; {HELD_OUT * MIN_PHOTOS} would do"
+        if len(self.all_learned()) < MIN_PHOTOS:
+            return f"{said}. Too few to learn anything from; {2 * HELD_OUT * MIN_PHOTOS} would do"
+        if not self.can_teach_network():
+            said += (
+                f". Too few for the network to learn from ({2 * HELD_OUT * MIN_PHOTOS} would do): "
+                "they teach only the known score"
             )
         return f"{said}{warn_of_few({kind: len(each) for kind, each in self.measure.items()})}"
 
