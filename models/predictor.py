@@ -26,6 +26,7 @@ from models.model_file.torchscript import (
     inference,
     load_module,
 )
+from models.model_file.verdict import Thresholds, Verdict
 from models.photos import read_photo
 from models.places.landmarks import Place
 
@@ -53,15 +54,15 @@ class Answer:
 
     Attributes:
         probabilities: Label -> probability of the k likeliest, best first.
-        known: Whether the photo shows one of the known landmarks at all; True where the file has
-            no threshold.
-        known_score: What `known` is decided by; higher is surer.
+        verdict: "sure": name it; "maybe": it looks like the likeliest label; "none": it shows none
+            of the known landmarks. Never "sure" where the file has no threshold for it.
+        known_score: What the verdict is decided by; higher is surer.
         evidence: (k, h, w) float32 >= 0, in the order of the labels: what speaks for each.
         region: The part of the photo that the evidence covers.
     """
 
     probabilities: dict[str, float]
-    known: bool
+    verdict: Verdict
     known_score: float
     evidence: np.ndarray
     region: Box
@@ -70,6 +71,11 @@ class Answer:
     def boxes(self) -> list[Box | None]:
         """Where the evidence is strongest, one box per label; None where there is no evidence."""
         return [find_box(each, self.region) for each in self.evidence]
+
+    @property
+    def known(self) -> bool:
+        """Whether the photo shows one of the known landmarks at all: the verdict is not "none"."""
+        return self.verdict != "none"
 
     @property
     def label(self) -> str:
@@ -108,6 +114,7 @@ class Predictor:
             if list(module.class_names) != manifest["class_names"]:
                 raise ValueError("labels and manifest differ")
             # Parsed now, so that a wrong manifest fails here and not at the first photo.
+            Thresholds.from_manifest(manifest)
             Preprocess.from_dict(manifest["preprocess"])
             for place in manifest["places"].values():
                 Place.from_dict(place)
@@ -125,6 +132,11 @@ class Predictor:
     def class_names(self) -> list[str]:
         """The K labels, in the order of the probabilities."""
         return self.manifest["class_names"]
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The known scores from which an answer counts as maybe and as sure."""
+        return Thresholds.from_manifest(self.manifest)
 
     @property
     def side_px(self) -> int:
@@ -162,13 +174,12 @@ class Predictor:
             probabilities, _, scores, maps, classes = self.module.answer(image, k)
         preprocess = Preprocess.from_dict(self.manifest["preprocess"])
         score = scores.item()
-        threshold = self.manifest["known_threshold"]
         return Answer(
             probabilities={
                 self.class_names[index]: probabilities[0, index].item()
                 for index in classes[0].tolist()
             },
-            known=threshold is None or score >= threshold,
+            verdict=self.thresholds.judge(score),
             known_score=score,
             evidence=maps[0].numpy(),
             region=seen_region(preprocess, image.shape[1], image.shape[2]),
