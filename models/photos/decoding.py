@@ -11,7 +11,7 @@ import pillow_heif
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from models.photos.colour import find_colours
+from models.photos.colour import find_colours, find_png_codes
 from models.photos.file_kind import CONVERT, describe_unreadable, find_unsupported, unsupported
 from models.photos.limits import (
     JPEG_FORMATS,
@@ -145,6 +145,9 @@ def _decode_file(
     if image.format == "AVIF":  # Pillow says nothing of its colours
         with contextlib.suppress(Exception):
             image.info["nclx_profile"] = pillow_heif.open_heif(data).info["nclx_profile"]
+    if image.format == "PNG" and (codes := find_png_codes(data)):
+        image.info["nclx_profile"] = codes
+        image.info.pop("icc_profile", None)
     with image:
         pixels = decode_image(image, name, side_px, data)
         if refuse_grey and image.format in JPEG_FORMATS and is_grey_at_end(image):
