@@ -24,6 +24,30 @@ OVERLAY_PX = 160  # long side; the network's own maps are coarser
 STRENGTH = 0.8  # opacity of the strongest evidence
 
 
+def describe_refusals(thresholds: Thresholds) -> str:
+    """Describe what a model does with photos of other things, with what was measured of it."""
+    if thresholds.maybe is None:
+        return (
+            "It names one of its landmarks for every photo, even if the photo shows none of them. "
+            f"{UNMEASURED}"
+        )
+    if thresholds.sure is None:
+        return (
+            "It says so when a photo looks like none of them; the threshold accepts 19 of 20 "
+            f"photos of known landmarks. {UNMEASURED}"
+        )
+    says = "It says so when a photo looks like none of them."
+    passes = thresholds.passes or {}
+    if not (passes.get("sure") and passes.get("maybe")):
+        return says
+    sure, maybe = max(passes["sure"].values()), max(passes["maybe"].values())
+    count = sum((thresholds.outside_photos or {}).values())
+    return (
+        f"{says} Measured on {count:,} photos of other things: of each kind, at most {sure:.1%} "
+        f"were named for sure, and at most {maybe:.1%} were named at all."
+    )
+
+
 def weigh_position(
     answer: Answer, place: Place | None, position: Position | None
 ) -> tuple[Answer, float | None]:
@@ -74,8 +98,8 @@ def write_headline(
     if answer.verdict == "maybe":
         word, title, note = "Maybe", f"Looks like {name}", _write_note(thresholds, away_km)
     return (
-        f'<div class="{answer.verdict}"><h2><span class="heard">{word}: </span>'
-        f"{html.escape(title)}</h2>"
+        f'<div class="{answer.verdict}"><span class="heard">{word}: </span>'
+        f"<h2>{html.escape(title)}</h2>"
         f"<p>{html.escape(facts[:1].upper() + facts[1:]) or 'Most likely'}</p>{note}</div>"
     )
 
@@ -84,7 +108,7 @@ def _write_note(thresholds: Thresholds, away_km: float | None) -> str:
     """Write why an answer is not sure, the strongest reason only."""
     share = thresholds.wrong_share
     if is_far(away_km):
-        note = f"But this photo was taken {away_km:,.0f} km away, according to its GPS data."
+        note = f"But its GPS data says that it was taken {away_km:,.0f} km away."
         return f'<p class="far">{note}</p>'
     if share is None:
         return f"<p>{UNMEASURED}</p>" if thresholds.sure is None else ""

@@ -17,9 +17,9 @@ import numpy as np
 from fastapi import FastAPI
 from gradio.components.label import LabelConfidence, LabelData
 
-from models.model_file.verdict import Thresholds, Verdict
+from models.model_file.verdict import Verdict
 from models.page.answer_html import (
-    UNMEASURED,
+    describe_refusals,
     weigh_position,
     write_answers,
     write_evidence,
@@ -37,7 +37,6 @@ from models.tagging.tagger import Tagger
 
 MAX_WAITING = 32  # requests in the queue; further ones are told to try again
 MAX_SESSIONS = 200
-PASSING: tuple[Verdict, ...] = ("sure", "maybe")  # verdicts that name a landmark
 CSS = Path(__file__).with_name("page.css")
 
 
@@ -103,30 +102,6 @@ def describe_model(served: Served) -> str:
     return (
         f"Model **{name}**, version {predictor.digest[:12]}, from {place} · "
         f"{len(predictor.class_names)} landmarks · {' · '.join(figures) or 'accuracy not measured'}"
-    )
-
-
-def describe_refusals(thresholds: Thresholds) -> str:
-    """Describe what a model does with photos of other things, with what was measured of it."""
-    if thresholds.maybe is None:
-        return (
-            "It names one of its landmarks for every photo, even if the photo shows none of them. "
-            f"{UNMEASURED}"
-        )
-    if thresholds.sure is None:
-        return (
-            "It says so when a photo looks like none of them; the threshold accepts 19 of 20 "
-            f"photos of known landmarks. {UNMEASURED}"
-        )
-    says = "It says so when a photo looks like none of them."
-    passes = thresholds.passes or {}
-    sure, maybe = (max(passes.get(verdict, {}).values(), default=None) for verdict in PASSING)
-    if sure is None or maybe is None:
-        return says
-    count = sum((thresholds.outside_photos or {}).values())
-    return (
-        f"{says} Of each kind of {count:,} photos of other things that it had never seen, at most "
-        f"{sure:.1%} were named for sure, and at most {maybe:.1%} were named at all."
     )
 
 

@@ -13,6 +13,7 @@ from models.model_file.verdict import Thresholds, Verdict
 from models.page.answer_html import (
     describe_distance,
     describe_point,
+    describe_refusals,
     weigh_position,
     write_answers,
     write_evidence,
@@ -39,11 +40,11 @@ def make_answer(verdict: Verdict = "sure", evidence: np.ndarray | None = None) -
 
 def test_headline_of_each_verdict() -> None:
     sure = write_headline(make_answer(), PLACE, 50, THRESHOLDS)
-    assert "Sure: </span>Tour Eiffel</h2><p>Tower in Paris, France</p></div>" in sure
+    assert "Sure: </span><h2>Tour Eiffel</h2><p>Tower in Paris, France</p></div>" in sure
     bare = write_headline(make_answer(), None, 50, THRESHOLDS)
-    assert "</span>Eiffel &amp; Co</h2><p>Most likely</p></div>" in bare
+    assert "<h2>Eiffel &amp; Co</h2><p>Most likely</p></div>" in bare
     maybe = write_headline(make_answer("maybe"), PLACE, 50, THRESHOLDS)
-    assert "Maybe: </span>Looks like Tour Eiffel</h2><p>Tower in Paris, France</p>" in maybe
+    assert "Maybe: </span><h2>Looks like Tour Eiffel</h2><p>Tower in Paris, France</p>" in maybe
     none = write_headline(make_answer("none"), None, 1500, THRESHOLDS)
     assert "<h2>None of the 1,500</h2>" in none
     assert "Eiffel" not in none
@@ -68,6 +69,33 @@ def test_a_guess_says_how_often_it_is_wrong(thresholds: Thresholds, note: str) -
 def test_nothing_is_said_of_what_never_happened(share: float | None) -> None:
     thresholds = Thresholds(0.0, 2.0, wrong_share=share)
     assert "something" not in write_headline(make_answer("maybe"), PLACE, 50, thresholds)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "says"),
+    [
+        (
+            Thresholds(),
+            "for every photo, even if the photo shows none of them. This model file was",
+        ),
+        (Thresholds(0.0), "accepts 19 of 20 photos of known landmarks. This model file was not"),
+        (Thresholds(0.0, 2.0), "It says so when a photo looks like none of them."),
+        (
+            Thresholds(
+                0.0,
+                2.0,
+                {"sure": {"scenes": 0.004, "dogs": 0.001}, "maybe": {"scenes": 0.02, "dogs": 0.1}},
+                {"scenes": 1000, "dogs": 500},
+            ),
+            "Measured on 1,500 photos of other things: of each kind, at most 0.4% were named for "
+            "sure, and at most 10.0% were named at all.",
+        ),
+    ],
+)
+def test_the_page_says_what_was_measured(thresholds: Thresholds, says: str) -> None:
+    said = describe_refusals(thresholds)
+    assert says in said
+    assert ("never sure" in said) == (thresholds.sure is None)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +129,8 @@ def test_a_photo_from_afar_is_not_sure_and_shows_both_pins() -> None:
     answer, away_km = weigh_position(make_answer(), PLACE, SYDNEY)
     assert answer.verdict == "maybe"
     headline = write_headline(answer, PLACE, 50, THRESHOLDS, away_km)
-    assert "Maybe: </span>Looks like Tour Eiffel" in headline
-    assert '<p class="far">But this photo was taken 16,964 km away, according to' in headline
+    assert "Maybe: </span><h2>Looks like Tour Eiffel" in headline
+    assert '<p class="far">But its GPS data says that it was taken 16,964 km away.' in headline
     assert "1 in 5" not in headline  # the weaker reason
     shown = write_place(answer, PLACE, SYDNEY)
     assert shown.startswith("<details open>")
