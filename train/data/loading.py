@@ -13,7 +13,14 @@ from torch.utils.data import DataLoader
 
 from models.model_file.preprocess import Preprocess
 from train.config import AutoencoderConfig, RunConfig
-from train.data.batches import EpochBatches, PhotoDataset
+from train.data.batches import (
+    OUTSIDE,
+    OUTSIDE_SHARE,
+    EpochBatches,
+    JoinedPhotos,
+    PhotoDataset,
+)
+from train.data.outside import OutsidePhotos
 from train.data.photo_cache import PhotoCache, decode_photos
 from train.data.sources import AGAIN, Source, open_source
 from train.data.split import Split, check_photos, keep_labels
@@ -88,8 +95,18 @@ def build_loaders(
     cache: PhotoCache,
     preprocess: Preprocess,
     accelerator: "Accelerator",
+    outside: OutsidePhotos | None = None,
 ) -> tuple[DataLoader, DataLoader]:
-    """Build the loaders of the training photos (shuffled) and of the validation photos."""
+    """Build the loaders of the training photos (shuffled) and of the validation photos.
+
+    Args:
+        config: The settings.
+        split: Which photos train and which validate.
+        cache: They, decoded.
+        preprocess: What validation does to a photo.
+        accelerator: Devices and processes.
+        outside: Photos of other things, which join the training photos; None: there are none.
+    """
     config = dataclasses.replace(config, workers=count_workers(config, accelerator))
     train_transform, eval_transform = build_transforms(config, preprocess)
     labels = _labels(split, split.train)
@@ -98,15 +115,29 @@ def build_loaders(
     processes = accelerator.num_processes
     size = min(config.batch_size, len(photos) // processes * processes)
     balance = labels if config.balanced else None
-    batches = EpochBatches(len(photos), size, config.seed, shuffle=True, balance=balance)
+    kinds, others, joined = None, 0, photos
+    if outside is not None:
+        strangers, kinds = read_outside(config, outside)
+        none = np.full(len(strangers), OUTSIDE, np.int64)
+        joined = JoinedPhotos(photos, PhotoDataset(strangers, none, train_transform, config.seed))
+        others = max(1, round(OUTSIDE_SHARE * size / processes)) * processes
+    batches = EpochBatches(len(photos), size, config.seed, True, balance, kinds, others)
 
     val_labels = _labels(split, split.val)
     held_out = PhotoDataset(cache.subset(split.val), val_labels, eval_transform, config.seed)
     ordered = EpochBatches(len(held_out), config.batch_size, config.seed, shuffle=False)
     return (
-        build_loader(photos, batches, config, accelerator),
+        build_loader(joined, batches, config, accelerator),
         build_loader(held_out, ordered, config, accelerator),
     )
+
+
+def read_outside(config: RunConfig, outside: OutsidePhotos) -> tuple[PhotoCache, np.ndarray]:
+    """Return the decoded outside photos to learn from, and the number of each one's kind."""
+    kinds = outside.for_network()
+    cache = decode_photos(Path(outside.root), list(kinds), config.eval_side_px, config.cache_dir)
+    _, numbers = np.unique([kinds[path] for path in cache.paths], return_inverse=True)
+    return cache, numbers
 
 
 def count_workers(config: RunConfig, accelerator: "Accelerator") -> int:
@@ -119,7 +150,10 @@ def count_workers(config: RunConfig, accelerator: "Accelerator") -> int:
         return config.workers
     free = shutil.disk_usage(SHARED_MEMORY).free
     # float32; all processes of a training together hold a full batch at a time.
-    batch_bytes = config.batch_size * 3 * max(config.image_size, config.eval_side_px) ** 2 * 4
+    share = 1 + OUTSIDE_SHARE if getattr(config, "outside", ()) else 1
+    batch_bytes = (
+        config.batch_size * share * 3 * max(config.image_size, config.eval_side_px) ** 2 * 4
+    )
     # Two are on their way per worker (torch's prefetch_factor), one is used, one is handed over.
     workers = max(0, min(config.workers, (free // batch_bytes - 2) // 2))
     if workers < config.workers and accelerator.is_main_process:
@@ -131,7 +165,10 @@ def count_workers(config: RunConfig, accelerator: "Accelerator") -> int:
 
 
 def build_loader(
-    dataset: PhotoDataset, batches: EpochBatches, config: RunConfig, accelerator: "Accelerator"
+    dataset: PhotoDataset | JoinedPhotos,
+    batches: EpochBatches,
+    config: RunConfig,
+    accelerator: "Accelerator",
 ) -> DataLoader:
     """Build a loader whose worker processes live as long as the run."""
     return DataLoader(

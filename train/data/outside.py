@@ -1,11 +1,126 @@
 """Find photos of none of the landmarks, by kind: half A to learn from, half B to measure on."""
 
+import dataclasses
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from models.files import write_text
 from models.photos.folder_walk import is_left_out, is_photo
 from train.data.folders import DataError, list_photos
+
+MIN_PHOTOS = 20
+"""Outside photos that a half needs to be used at all, and a kind to be measured on."""
+
+HELD_OUT = 5
+"""Every fifth photo of half A is kept from the network, to teach the known score."""
+ENOUGH = 200
+"""Outside photos that show what 5 in 1,000 is: of fewer, not one may pass."""
+
+
+@dataclass(frozen=True)
+class OutsidePhotos:
+    """The photos of other things that a run learns from and is measured on.
+
+    Attributes:
+        root: The folder that they lie in.
+        learn: Kind -> paths of half A, relative to root.
+        measure: Kind -> paths of half B.
+    """
+
+    root: str
+    learn: dict[str, list[str]]
+    measure: dict[str, list[str]]
+
+    def for_network(self) -> dict[str, str]:
+        """Return path -> kind of the photos that the network learns from: most of half A."""
+        return self._deal(lambda position: position % HELD_OUT != HELD_OUT - 1)
+
+    def for_score(self) -> dict[str, str]:
+        """Return path -> kind of the rest of half A, which teaches the known score.
+
+        Photos that trained the network look stranger to it than new ones, as validation photos
+        look less familiar than training photos.
+        """
+        return self._deal(lambda position: position % HELD_OUT == HELD_OUT - 1)
+
+    def all_learned(self) -> dict[str, str]:
+        """Return path -> kind of half A."""
+        return self._deal(lambda position: True)
+
+    def _deal(self, keep: Callable[[int], bool]) -> dict[str, str]:
+        return {
+            path: kind
+            for kind, paths in self.learn.items()
+            for position, path in enumerate(paths)
+            if keep(position)
+        }
+
+    @classmethod
+    def find(cls, folders: Sequence[Path]) -> "OutsidePhotos":
+        """Find both halves; see find_outside.
+
+        Raises:
+            DataError: There is no such folder, or no photo in it.
+        """
+        root = outside_root(folders)
+
+        def relative(half: str) -> dict[str, list[str]]:
+            found = find_outside(folders, half)
+            return {
+                kind: [Path(os.path.abspath(path)).relative_to(root).as_posix() for path in paths]
+                for kind, paths in found.items()
+            }
+
+        return cls(str(root), relative("A"), relative("B"))
+
+    @classmethod
+    def load(cls, path: Path) -> "OutsidePhotos":
+        """Read what save wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    def save(self, path: Path) -> None:
+        """Write them down, so that a resumed run and its export see the same photos."""
+        write_text(path, json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False))
+
+    def can_teach_network(self) -> bool:
+        """Tell whether enough photos remain for the score when the network has learned."""
+        return len(self.for_score()) >= MIN_PHOTOS
+
+    def describe(self) -> str:
+        """Return a line for people: how many photos of which kinds, and whether they suffice."""
+        kinds = ", ".join(
+            f"{kind} {len(self.learn.get(kind, ()))} + {len(self.measure.get(kind, ()))}"
+            for kind in {**self.learn, **self.measure}
+        )
+        said = f"outside photos (to learn from + to measure on): {kinds}"
+        if len(self.all_learned()) < MIN_PHOTOS:
+            return f"{said}. Too few to learn anything from; {2 * HELD_OUT * MIN_PHOTOS} would do"
+        if not self.can_teach_network():
+            said += (
+                f". Too few for the network to learn from ({2 * HELD_OUT * MIN_PHOTOS} would do): "
+                "they teach only the known score"
+            )
+        return f"{said}{warn_of_few({kind: len(each) for kind, each in self.measure.items()})}"
+
+
+def warn_of_few(counts: Mapping[str, int]) -> str:
+    """Say what the photos to measure on are too few for; "" where they suffice.
+
+    Args:
+        counts: Kind -> its photos.
+    """
+    used = {kind: count for kind, count in counts.items() if count >= MIN_PHOTOS}
+    if sum(used.values()) < ENOUGH:
+        return (
+            f". Too few to measure 5 in 1,000, so no answer will be sure: that takes {ENOUGH} "
+            f"photos to measure on, in kinds of at least {MIN_PHOTOS}"
+        )
+    if few := [f"{kind} ({count})" for kind, count in counts.items() if count < ENOUGH]:
+        return f". Of {', '.join(few)} not one may pass for sure: {ENOUGH} would show 5 in 1,000"
+    return ""
 
 
 def find_outside(folders: Sequence[Path], half: str) -> dict[str, list[Path]]:

@@ -14,10 +14,12 @@ from models.files import write_text
 from models.networks.encoder_file import INIT_FILE, encoder_path
 from models.places.landmarks import find_places
 from train.config import AutoencoderConfig, RunConfig, config_from_dict
+from train.data.outside import OutsidePhotos
 from train.data.sources import Source, open_source
-from train.data.split import DataError, Split
+from train.data.split import Split
 
 # Flags that a resumed run takes from the command line: where it runs, not what it computes.
+OUTSIDE_FILE = "outside.json"
 RESUME_OVERRIDES = ("device", "workers", "cache_dir", "wandb", "promote")
 
 
@@ -76,13 +78,10 @@ def open_sources(config: RunConfig, run_dir: Path) -> list[Source]:
     Raises:
         ValueError: A folder or file is missing, or cannot be used.
     """
-    outside, weights, init_from = (
-        getattr(config, name, None) for name in ("outside", "weights", "init_from")
-    )
+    weights, init_from = (getattr(config, name, None) for name in ("weights", "init_from"))
     if weights is not None and not weights.is_file():
         raise ValueError(f"no weights file at {weights}")
-    if outside is not None and not outside.is_dir():  # else the export would say so, at the end
-        raise DataError(f"no folder of outside photos at {outside}")
+    open_outside(config, run_dir)
     if (run_dir / "split.json").is_file():
         sources, class_names = [], Split.load(run_dir / "split.json").class_names
     elif isinstance(config, AutoencoderConfig):
@@ -100,6 +99,25 @@ def open_sources(config: RunConfig, run_dir: Path) -> list[Source]:
     return sources
 
 
+def open_outside(config: RunConfig, run_dir: Path) -> OutsidePhotos | None:
+    """Return the photos of other things that a run has: those it was started with, or new ones.
+
+    Args:
+        config: The settings.
+        run_dir: The run folder; its outside.json, where there is one, decides.
+
+    Returns:
+        None where there are none, or too few to learn from.
+
+    Raises:
+        DataError: A folder is missing or holds no photos.
+    """
+    if (run_dir / OUTSIDE_FILE).is_file():
+        return OutsidePhotos.load(run_dir / OUTSIDE_FILE)
+    folders = getattr(config, "outside", ())
+    return OutsidePhotos.find(folders) if folders else None
+
+
 def count_classes(run_dir: Path, sources: Sequence[Source]) -> int:
     """Return the number of landmarks of a run, 0 without labels.
 
@@ -112,7 +130,13 @@ def count_classes(run_dir: Path, sources: Sequence[Source]) -> int:
     return len(sources[0].classes)
 
 
-def write_run(config: RunConfig, run_dir: Path, split: Split, left_out: dict[str, str]) -> None:
+def write_run(
+    config: RunConfig,
+    run_dir: Path,
+    split: Split,
+    left_out: dict[str, str],
+    outside: OutsidePhotos | None = None,
+) -> None:
     """Start the run folder: settings, split and the photos that could not be read.
 
     Args:
@@ -120,10 +144,13 @@ def write_run(config: RunConfig, run_dir: Path, split: Split, left_out: dict[str
         run_dir: The folder; it is made.
         split: Which photos train and which validate.
         left_out: Path -> why the photo cannot be read.
+        outside: The photos of other things, if there are any.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     split.save(run_dir / "split.json")
     write_text(run_dir / "left_out.json", json.dumps(left_out, indent=1, ensure_ascii=False))
+    if outside is not None:
+        outside.save(run_dir / OUTSIDE_FILE)
     if getattr(config, "init_from", None):
         from train.data.unlabelled import keep_encoder
 
@@ -136,3 +163,5 @@ def write_run(config: RunConfig, run_dir: Path, split: Split, left_out: dict[str
     classes = f" of {len(split.class_names)} classes" if split.class_names else ""
     count, held_out = len(split.train), len(split.val)
     print(f"{run_dir}: {count} training and {held_out} validation photos{classes}")
+    if outside is not None:
+        print(outside.describe())

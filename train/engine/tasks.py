@@ -4,6 +4,7 @@ A task knows its loss, its validation and how to show both; epochs, checkpoints,
 are the Trainer's.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from torchvision.transforms import v2
 
 from models.networks.autoencoder import reconstruction_loss, spoil
 from train.config import AutoencoderConfig, TrainConfig
-from train.data.batches import PhotoDataset
+from train.data.batches import OUTSIDE, PhotoDataset
 from train.engine.plots import draw_rows
 from train.evaluation.metrics import classification_metrics
 
@@ -58,7 +59,10 @@ class Task(Protocol):
 
 
 class Classification:
-    """Tell landmarks apart: cross entropy, mixup and CutMix, top-1 and top-5."""
+    """Tell landmarks apart: cross entropy, mixup and CutMix, top-1 and top-5.
+
+    Outside photos in a batch are pulled towards a uniform answer.
+    """
 
     keeps_best = True
 
@@ -69,16 +73,20 @@ class Classification:
 
     def loss(self, model: nn.Module, batch: Batch, mix: bool, key: tuple[int, ...]) -> Tensor:
         """Return the cross entropy of a batch, in nats; a part of the batches is mixed first."""
-        images, labels = batch["images"], batch["labels"]
+        outside = batch["labels"] == OUTSIDE
+        images, labels = batch["images"][~outside], batch["labels"][~outside]
         if mix and self.mix is not None and torch.rand(()) < self.config.mix_probability:
             images, labels = self.mix(images, labels)
         # Channels last, as the model's weights are: faster convolutions on CPU and GPU.
+        images = torch.cat([images, batch["images"][outside]])
         images = images.contiguous(memory_format=torch.channels_last)
         with self.accelerator.autocast():
             logits = model(images)
-        smoothing = self.config.label_smoothing
         # In fp32: the logarithm of a small probability needs more digits than bf16 has.
-        return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        own, others = logits.float().split([len(labels), len(logits) - len(labels)])
+        smoothing = self.config.label_smoothing
+        loss = nn.functional.cross_entropy(own, labels, label_smoothing=smoothing)
+        return loss + self.config.outside_weight * uniform_loss(others) if len(others) else loss
 
     def validate(self, model: nn.Module, loader: DataLoader) -> dict[str, float]:
         """Return val/loss in nats, val/top1 and val/top5 as fractions."""
@@ -176,6 +184,18 @@ class Reconstruction:
         generator, config = torch.Generator().manual_seed(seed), self.config
         spoiled, hidden = spoil(images, config.patch, config.mask_ratio, config.noise, generator)
         return spoiled.contiguous(memory_format=torch.channels_last), hidden
+
+
+def uniform_loss(logits: Tensor) -> Tensor:
+    """Return how far answers are from uniform (outlier exposure, Hendrycks et al. 2019).
+
+    Args:
+        logits: (M, K) float32 of outside photos, M > 0.
+
+    Returns:
+        The mean divergence KL(uniform || softmax) in nats; 0 where all classes are equally likely.
+    """
+    return -logits.log_softmax(1).mean() - math.log(logits.shape[1])
 
 
 def build_mix(config: TrainConfig, class_count: int) -> Callable[[Tensor, Tensor], Any] | None:

@@ -66,7 +66,7 @@ class Trainer:
         self.log, self.should_stop = log, should_stop
         self.checkpoints, self.fingerprint = run_dir / "checkpoints", fingerprint
         self.batches = train_loader.batch_sampler
-        self.photo_names = train_loader.dataset.cache.paths
+        self.photo_names = train_loader.dataset.names
         self.plain = model.to(accelerator.device, memory_format=torch.channels_last)
         self.train_loader, self.val_loader = accelerator.prepare(train_loader, val_loader)
         self.progress = Progress()

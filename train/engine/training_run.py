@@ -17,7 +17,7 @@ from train.config import AutoencoderConfig, RunConfig, TrainConfig
 from train.data.sources import Source
 from train.data.split import Split
 from train.engine.interrupts import Interrupted, StopRequest, TrainingError, lost_workers_told
-from train.engine.run_folder import count_classes, open_run, open_sources, write_run
+from train.engine.run_folder import count_classes, open_outside, open_run, open_sources, write_run
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -173,9 +173,10 @@ def _train(
     with accelerator.main_process_first():
         split, cache = read_photos(config, run_dir, config.eval_side_px, sources)
     accelerator.wait_for_everyone()  # else others could read the split while it is being written
+    outside = open_outside(config, run_dir)
     if accelerator.is_main_process:
         if not config.resume:
-            write_run(config, run_dir, split, cache.left_out)
+            write_run(config, run_dir, split, cache.left_out, outside)
         tracker.start(config, run_dir, split, cache.left_out)
     task = build_task(config, accelerator, class_count)
     metrics = run_dir / "metrics.jsonl"
@@ -193,7 +194,9 @@ def _train(
         tracker.log(record if picture is None else {**record, "reconstructions": picture})
         print(task.describe(record), flush=True)
 
-    loaders = build_loaders(config, split, cache, preprocess, accelerator)
+    teaches = outside is not None and outside.can_teach_network() and config.outside_weight > 0
+    others = outside if teaches else None
+    loaders = build_loaders(config, split, cache, preprocess, accelerator, others)
     trainer = Trainer(
         config,
         model,
