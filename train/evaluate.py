@@ -294,7 +294,7 @@ def print_known(known: dict[str, Any]) -> None:
     from train.evaluation.phrases import pad_columns
 
     table = pad_columns(*threshold_rows(known))
-    print(describe_recalls(known), *table, explain_thresholds(known), sep="\n")
+    print(describe_recalls(known), explain_thresholds(known), *table, sep="\n")
     for line in known["warnings"]:
         print(f"warning: {line}", file=sys.stderr)
 

@@ -19,7 +19,8 @@ def show_open_set(known: dict[str, Any], figures: dict[str, bytes]) -> Iterator[
         "first: outside.csv.</p>"
     )
     if known["warnings"]:
-        yield f'<div class="bad"><h3>Too few photos</h3>{bullets(known["warnings"])}</div>'
+        lines = [line[:1].upper() + line[1:] for line in known["warnings"]]
+        yield f'<div class="bad"><h3>Too few photos</h3>{bullets(lines)}</div>'
     yield (
         "<p>R@5 is the share of landmark photos that get their right name at the threshold at "
         "which 5 of 1,000 other photos get any name, each kind counting the same. Intervals hold "
@@ -31,13 +32,14 @@ def show_open_set(known: dict[str, Any], figures: dict[str, bytes]) -> Iterator[
         yield f"<div>R@{count}<b>{percent(value)}</b>"
         yield f"<small>{percent(low)} to {percent(high)}</small></div>"
     yield "</div><h3>What gets a name</h3>"
+    yield f"<p>{html.escape(explain_thresholds(known))}</p>"
     head, rows = threshold_rows(known)
     taken = [_most_taken(found["classes"]) for found in known["thresholds"].values()]
     yield table(
         [*head, "most often named"],
         [[*row, name] for row, name in zip(rows, taken, strict=True)],
     )
-    yield f"<p>{html.escape(explain_thresholds(known))}</p>"
+    yield "<h3>Right names against wrong names</h3>"
     yield show_figure(figures["open_set"], "Right names against wrong names")
     for name, found in known["thresholds"].items():
         yield f"<details><summary>By class, at {name}</summary>"
@@ -92,10 +94,10 @@ def explain_thresholds(known: dict[str, Any]) -> str:
     shares = ", ".join(percent(share, 0) for share in SHARES)
     sure = "" if "sure" in known["thresholds"] else " This file calls nothing sure."
     return (
-        "right, named: landmark photos that get their right name, and any name. Then photos of "
-        "each kind that get a name, per 1,000, and their mean. prec.: how many of the names are "
-        f"right where {shares} of all photos show a landmark. maybe and sure are the file's "
-        f"thresholds.{sure}"
+        "right, named: landmark photos that get their right name, and any name. Then the other "
+        "photos of each kind that get a name, per 1,000, and their mean. prec.: how many of the "
+        f"names are right where {shares} of all photos show a landmark. maybe and sure are the "
+        f"file's thresholds.{sure}"
     )
 
 

@@ -221,7 +221,8 @@ def plot_open_set(known: dict[str, Any]) -> Figure:
             (x, 100 * y) for x, y in zip(curves["per_mille"], values, strict=True) if x >= first
         ]
         mean = {"color": "black", "linewidth": 2.2} if place == len(lines) else {"linewidth": 1.2}
-        axes.plot(*zip(*points, strict=True), label=plain(name), **mean)
+        steps = {"drawstyle": "steps-post", "label": plain(name)}
+        axes.plot(*zip(*points, strict=True), **steps, **mean)
     for (name, found), mark in zip(known["thresholds"].items(), "sD^ov", strict=False):
         place = 1000 * found["mean_passes"], 100 * found["right"]
         if place[0] > 0:  # the axis has no 0

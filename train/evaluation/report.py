@@ -29,6 +29,7 @@ body { max-width: 1240px; }
 h2 { margin-top: 2.4rem; } h3 { margin: 1.4rem 0 .4rem; }
 td, th { padding: .15rem 1rem .15rem 0; } td:last-child, th:last-child { padding-right: 0; }
 .right td:nth-child(n+2), .right th:nth-child(n+2) { text-align: right; }
+.right td:nth-child(n+2) { white-space: nowrap; }
 td { font-variant-numeric: tabular-nums; }
 thead th { border-bottom: 1px solid #8888; vertical-align: bottom; }
 .tiles { display: flex; flex-wrap: wrap; gap: 12px; }
