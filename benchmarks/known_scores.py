@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywh
 from models.photos import PHOTO_EXTENSIONS
 from models.predictor import Predictor
 from train.config import config_from_dict
+from train.data.outside import find_outside
 from train.data.split import Split
 from train.engine.checkpoints import load_checkpoint
 from train.engine.recipe import build_preprocess, build_trained
@@ -39,7 +40,6 @@ from train.exporting.confidence import (
     decode_folder,
     fit_calibration,
 )
-from train.exporting.inputs import find_outside
 from train.exporting.known_score import (
     ACCEPTED,
     KnownFit,
@@ -166,7 +166,10 @@ def main(config: ScoresConfig) -> None:
 
     root = Path(split.root)
     train, val = (look(root, [root / name for name in part]) for part in (split.train, split.val))
-    halves = {half: find_outside(config.outside, half) for half in "AB"}
+    halves = {
+        half: [path for paths in find_outside([config.outside], half).values() for path in paths]
+        for half in "AB"
+    }
     a, b = (look(config.outside, paths) for paths in halves.values())
     calibration = fit_calibration(val.logits, torch.from_numpy(split.labels(split.val)))
     prototypes = find_prototypes(train.features, torch.from_numpy(split.labels(split.train)))

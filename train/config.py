@@ -5,6 +5,7 @@ imports torch: a help text or a wrong flag is answered at once.
 """
 
 import dataclasses
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -107,13 +108,7 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the command and all fields as JSON-ready values."""
         fields = {"command": self.command} | dataclasses.asdict(self)
-        return {key: _to_json(each) for key, each in fields.items()}
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_to_json(each) for each in value)
-    return str(value) if isinstance(value, Path) else value
+        return json.loads(json.dumps(fields, default=str))  # the paths are no JSON
 
 
 PHOTOS = ("data", "val_fraction", "split_seed", "limit")
@@ -404,11 +399,11 @@ def config_from_dict(values: dict[str, Any]) -> RunConfig:
         raise ValueError(f"these settings are of another version of this project: {reason}")
     if kind in CONFIGS.values():
         # What earlier versions did, where their settings do not say.
-        values.setdefault("outside_weight", 0.0)
-        if kind is TransferConfig:
-            values.setdefault("start_fraction", 1.0)
+        values = {"outside_weight": 0.0} | values
         outside = values.get("outside") or ()
         values["outside"] = [outside] if isinstance(outside, str) else outside
+    if kind is TransferConfig:
+        values = {"start_fraction": 1.0} | values
     for key, value in values.items():
         if key == "outside":
             values[key] = tuple(map(Path, value))
