@@ -49,12 +49,15 @@ class KnownFit:
             where there were no photos of other things.
         held_out: (N,) float64 scores of the validation photos, each from a fold that did not learn
             from it.
+        held_out_outside: (M,) float64, those of the photos of other things that taught the score;
+            (0,) where there were none.
     """
 
     score: KnownScore
     threshold: float
     figures: dict[str, float]
     held_out: Tensor
+    held_out_outside: Tensor
 
 
 def detection_figures(known: Tensor, other: Tensor) -> dict[str, float]:
@@ -183,7 +186,7 @@ def fit_known(
     if outside is None or min(len(known), len(outside)) < MIN_PHOTOS:
         nearest = known[:, -1].double()
         level = torch.quantile(nearest, 1 - ACCEPTED).item()
-        return KnownFit(KnownScore(0.0, 1.0, prototypes), level, {}, nearest)
+        return KnownFit(KnownScore(0.0, 1.0, prototypes), level, {}, nearest, nearest[:0])
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
@@ -213,7 +216,7 @@ def fit_known(
     counts = {"photos": len(known), "outside_photos": len(outside)}
     held_out = scores[truth == 1]
     threshold = torch.quantile(held_out, 1 - ACCEPTED).item()
-    return KnownFit(score, threshold, figures | counts, held_out)
+    return KnownFit(score, threshold, figures | counts, held_out, scores[truth == 0])
 
 
 def fit_thresholds(known: KnownFit, right: Tensor, measured: Mapping[str, Tensor]) -> Thresholds:
