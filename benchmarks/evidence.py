@@ -27,8 +27,8 @@ from models.model_file.evidence import BOX_LEVEL, Box, find_box, spread
 from models.model_file.model_path import find_model
 from models.photos import read_photo
 from models.predictor import Predictor
+from train.data.outside import find_outside
 from train.data.split import Split
-from train.exporting.inputs import find_outside
 
 SIDE_PX, STEPS, BLUR_PX = 384, 16, 24.0
 LEVELS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
@@ -152,7 +152,8 @@ def main(config: EvidenceConfig) -> None:
         some = [paths[i] for i in rng.choice(len(paths), config.photos, replace=False)]
         for name, areas in faithfulness(predictor, some, rng).items():
             print(f"{name:20s} {interval(areas)} ({len(areas)} photos)")
-    backgrounds = find_outside(config.outside, "A" if config.choose else "B")
+    kinds = find_outside([config.outside], "A" if config.choose else "B")
+    backgrounds = [photo for photos in kinds.values() for photo in photos]
     # The level of the box is a choice: it may be made on training photos only.
     levels = LEVELS if config.choose else (BOX_LEVEL,)
     overlaps: dict[str, list[float]] = {}

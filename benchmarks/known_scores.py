@@ -1,19 +1,25 @@
 """Compare scores that tell known landmarks from everything else (open-set recognition).
 
-python benchmarks/known_scores.py --run RUN --outside DIR [--test DIR/test] [--left-out DIR]
+python benchmarks/known_scores.py --run RUN [--test DIR/test] [--left-out DIR]
 
-Prints the AUROC and the false positive rate at 95 % true positives of eight scores: the largest
-probability and logit, the energy (Liu et al. 2020), the distance to the 5th nearest training photo
-(Sun et al. 2022), ViM (Wang et al. 2022), the cosine to the nearest of 2 prototypes a class, the
-score of this project, which half A of the outside photos taught (outlier exposure), and the same
-with little restraint. Validation photos against half A, and against training photos of landmarks
-that the network was never shown (--left-out, its train/), are what decided; the taught scores'
-figures there are cross-validated. Then test photos against half B and against --left-out's test/.
-At the end, how many drawn, blank, noisy, screenshot and text images count as known landmarks.
+RUN is a run folder of a training with --outside. Prints R@20, R@5 and R@2 (right names where 20, 5
+or 2 of 1,000 other photos get any name), the AUROC and the false positive rate at 95 % of scores
+after training: the largest probability and logit, the energy (Liu et al. 2020), the distance to the
+5th nearest training photo (Sun et al. 2022), ViM (Wang et al. 2022), the cosine to the nearest of 2
+prototypes a class, ASH-S (Djurisic et al. 2023), SCALE (Xu et al. 2024), and logistic regressions
+on what models.model_file.classifier.KnownScore weighs: log-odds and cosine only; the score of this
+project, with the direction of the features; the same with little restraint; and with an offset per
+predicted class (0.6 times its 90 % quantile among the other photos of half A).
+
+Validation photos against the part of half A that the network did not learn from are what decided;
+the regressions' figures there are cross-validated. Then validation photos against half B, which
+taught nothing; and, where asked for, test photos and landmarks that the network was never shown.
+At the end, how many drawn, blank, noisy, screenshot and text images get which verdict.
 """
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,18 +36,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywh
 from models.photos import PHOTO_EXTENSIONS
 from models.predictor import Predictor
 from train.config import config_from_dict
+from train.data.photo_cache import decode_photos
 from train.data.split import Split
 from train.engine.checkpoints import load_checkpoint
 from train.engine.recipe import build_preprocess, build_trained
-from train.exporting.confidence import (
-    build_extractor,
-    calibrate,
-    decode_folder,
-    fit_calibration,
-)
-from train.exporting.inputs import find_outside
+from train.engine.run_folder import open_outside
+from train.evaluation.open_set import PER_MILLE, recall_at
+from train.exporting.confidence import build_extractor, calibrate, fit_calibration
 from train.exporting.known_score import (
-    ACCEPTED,
     KnownFit,
     apply_score,
     detection_figures,
@@ -53,6 +55,8 @@ from train.notebook_support.drawn_photos import LANDMARKS, draw_photo
 
 NEIGHBOUR, SUBSPACE, IMAGES = 5, 256, 100
 FREE = 0.03
+PRUNED = 0.9  # of the features, by ASH; SCALE keeps the largest tenth for its factor
+QUANTILE, OFFSET = 0.9, 0.6
 
 
 @dataclass(frozen=True)
@@ -60,26 +64,27 @@ class ScoresConfig:
     """Compare scores of known landmarks."""
 
     run: Path
-    """Run folder with checkpoints/best.pt and model.pt."""
-    outside: Path
-    """Photos of none of the landmarks."""
+    """Run folder with checkpoints/best.pt, outside.json and model.pt."""
     test: Path | None = None
-    """Photos of known landmarks to report on."""
+    """Photos of known landmarks (class folders) to report on."""
     left_out: Path | None = None
-    """Data folder (train/, test/) of landmarks that the run was not trained on."""
-    hidden: Path | None = None
-    """A list of file names: outside photos that do show a known landmark. Figures are also printed
-    without them."""
+    """Folder of class folders with landmarks that the run was not trained on."""
     seed: int = 0
     """Seed of the folds and the drawn images."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """Hold features (N, C) and logits (N, K) of photos."""
+    """Hold features (N, C), logits (N, K) and labels (N,) of photos; -1 for other things."""
 
     features: Tensor
     logits: Tensor
+    labels: Tensor
+
+    @property
+    def right(self) -> Tensor:
+        """(N,) bool, whether the best guess is right."""
+        return self.logits.argmax(1) == self.labels
 
 
 def energy(found: Found) -> Tensor:
@@ -106,6 +111,25 @@ def virtual_logit(train: Found) -> Callable[[Found], Tensor]:
 
     factor = train.logits.amax(1).mean() / distance(train).mean()
     return lambda found: energy(found) - factor * distance(found)
+
+
+def shaped(head: torch.nn.Module, prune: bool) -> Callable[[Found], Tensor]:
+    """Return the energy of features scaled by exp(sum / sum of the largest tenth).
+
+    Args:
+        head: Linear, (N, C) -> (N, K).
+        prune: Whether the rest becomes zero (ASH-S), or stays (SCALE).
+    """
+
+    def score(found: Found) -> Tensor:
+        features = found.features.clamp(min=0)
+        level = features.quantile(PRUNED, dim=1, keepdim=True)
+        largest = torch.where(features >= level, features, torch.zeros_like(features))
+        factor = (features.sum(1) / largest.sum(1).clamp(min=1e-6)).exp()[:, None]
+        with torch.inference_mode():
+            return head((largest if prune else features) * factor).logsumexp(1)
+
+    return score
 
 
 def draw_images(kind: str, rng: np.random.Generator) -> Image.Image:
@@ -147,38 +171,83 @@ def words(rng: np.random.Generator, count: int) -> str:
     return " ".join("".join(chr(c) for c in rng.integers(97, 123, each)) for each in lengths)
 
 
+def split_kinds(scores: Tensor, kinds: list[str]) -> dict[str, Tensor]:
+    """Return kind -> its scores."""
+    return {
+        kind: scores[torch.tensor([each == kind for each in kinds])] for kind in sorted(set(kinds))
+    }
+
+
+def show(name: str, known: Tensor, right: Tensor, others: dict[str, Tensor]) -> None:
+    """Print the figures of a score."""
+    figures = detection_figures(known, torch.cat(list(others.values())))
+    recalls = "  ".join(f"{recall_at(known, right, others, n):.3f}" for n in PER_MILLE)
+    print(f"  {name:28s} {recalls}   {figures['auroc']:.3f}  {figures['fpr95']:.1%}")
+
+
 def main(config: ScoresConfig) -> None:
     """Compute, compare and print."""
     run = config.run
     settings = config_from_dict(json.loads((run / "config.json").read_text(encoding="utf-8")))
-    split = Split.load(run / "split.json")
+    split, outside = Split.load(run / "split.json"), open_outside(settings, run)
+    if outside is None:
+        sys.exit(f"error: {run} is no run with outside photos; train with --outside")
     weights = load_checkpoint(run / "checkpoints" / "best.pt")["model"]
     model = build_trained(settings, len(split.class_names), weights)
     preprocess = build_preprocess(settings, model)
     extract = build_extractor(model, preprocess, config.seed)
 
-    def look(root: Path, paths: list[Path]) -> Found:
-        logits, features = extract(decode_folder(settings, preprocess, root, paths))
-        return Found(features, logits)
+    def look(root: Path, labels: dict[str, int]) -> Found:
+        cache = decode_photos(root, list(labels), preprocess.resize_px, settings.cache_dir)
+        logits, features = extract(cache)
+        return Found(features, logits, torch.tensor([labels[path] for path in cache.paths]))
 
-    def photos(folder: Path) -> list[Path]:
-        return sorted(p for p in folder.glob("*/*") if p.suffix.lower() in PHOTO_EXTENSIONS)
+    def look_at_others(kinds: dict[str, str]) -> tuple[Found, list[str]]:
+        cache = decode_photos(
+            Path(outside.root), list(kinds), preprocess.resize_px, settings.cache_dir
+        )
+        logits, features = extract(cache)
+        none = torch.full((len(logits),), -1)
+        return Found(features, logits, none), [kinds[path] for path in cache.paths]
 
-    root = Path(split.root)
-    train, val = (look(root, [root / name for name in part]) for part in (split.train, split.val))
-    halves = {half: find_outside(config.outside, half) for half in "AB"}
-    a, b = (look(config.outside, paths) for paths in halves.values())
-    calibration = fit_calibration(val.logits, torch.from_numpy(split.labels(split.val)))
-    prototypes = find_prototypes(train.features, torch.from_numpy(split.labels(split.train)))
+    def class_folders(folder: Path) -> dict[str, int]:
+        names = {name.replace(" ", "_"): label for label, name in enumerate(split.class_names)}
+        return {
+            path.relative_to(folder).as_posix(): names.get(path.parent.name.split(".", 1)[-1], -1)
+            for path in sorted(folder.glob("*/*"))
+            if path.suffix.lower() in PHOTO_EXTENSIONS
+        }
+
+    train, val = (
+        look(Path(split.root), dict(zip(part, split.labels(part).tolist(), strict=True)))
+        for part in (split.train, split.val)
+    )
+    learned, _ = look_at_others(outside.for_network())
+    kept, kept_kinds = look_at_others(outside.for_score())
+    measured, measured_kinds = look_at_others(
+        {path: kind for kind, paths in outside.measure.items() for path in paths}
+    )
+    calibration = fit_calibration(val.logits, val.labels)
+    prototypes = find_prototypes(train.features, train.labels)
 
     def described(found: Found) -> Tensor:
         return score_inputs(found.features, calibrate(found.logits, calibration), prototypes)
 
-    def taught(found: Found, fit: KnownFit) -> Tensor:
-        return apply_score(fit.score, described(found))
+    def without_direction(found: Found) -> Tensor:
+        columns = described(found)
+        return torch.cat([torch.zeros_like(columns[:, :-2]), columns[:, -2:]], 1)
 
-    fit = fit_known(described(val), prototypes, described(a), config.seed)
-    free = fit_known(described(val), prototypes, described(a), config.seed, FREE)
+    fits: dict[str, tuple[KnownFit, Callable[[Found], Tensor]]] = {
+        "log-odds and cosine": (
+            fit_known(without_direction(val), prototypes, without_direction(kept), config.seed),
+            without_direction,
+        ),
+        "taught": (fit_known(described(val), prototypes, described(kept), config.seed), described),
+        "taught freely": (
+            fit_known(described(val), prototypes, described(kept), config.seed, FREE),
+            described,
+        ),
+    }
     scores: dict[str, Callable[[Found], Tensor]] = {
         "largest probability": lambda found: calibrate(found.logits, calibration).amax(1),
         "largest logit": lambda found: found.logits.amax(1),
@@ -186,52 +255,57 @@ def main(config: ScoresConfig) -> None:
         "nearest neighbours": neighbours(train),
         "ViM": virtual_logit(train),
         "nearest prototype": lambda found: described(found)[:, -1],
-        "taught by half A": lambda found: taught(found, fit),
-        "taught freely": lambda found: taught(found, free),
+        "ASH-S": shaped(model.get_classifier(), prune=True),
+        "SCALE": shaped(model.get_classifier(), prune=False),
+        **{
+            name: lambda found, fit=fit, columns=columns: apply_score(fit.score, columns(found))
+            for name, (fit, columns) in fits.items()
+        },
     }
-    fits = {"taught by half A": fit, "taught freely": free}
-    columns = {"validation / half A": (val, a)}
-    if config.left_out is not None:
-        columns["validation / left out"] = (
-            val,
-            look(config.left_out, photos(config.left_out / "train")),
-        )
+    offsets = class_offsets(scores["taught"], [learned, kept], len(split.class_names))
+    scores["taught, offset per class"] = lambda found: (
+        scores["taught"](found) - offsets[found.logits.argmax(1)]
+    )
+    columns = {
+        "validation / held-out part of half A": (val, kept, kept_kinds),
+        "validation / half B": (val, measured, measured_kinds),
+    }
     if config.test is not None:
-        test = look(config.test, photos(config.test))
-        columns["test / half B"] = test, b
-        if config.hidden is not None:
-            names = set(config.hidden.read_text(encoding="utf-8").split())
-            keep = torch.tensor([path.name not in names for path in halves["B"]])
-            without = Found(b.features[keep], b.logits[keep])
-            columns["test / half B without hidden"] = test, without
-        if config.left_out is not None:
-            columns["test / left out"] = (
-                test,
-                look(config.left_out, photos(config.left_out / "test")),
-            )
-    print(f"{run.name}; AUROC and false positive rate at 95 %; seed {config.seed}")
-    for column, (known, other) in columns.items():
-        print(f"{column}: {len(known.logits)} against {len(other.logits)} photos")
+        test = look(config.test, class_folders(config.test))
+        columns["test / half B"] = test, measured, measured_kinds
+    if config.left_out is not None:
+        strange = look(config.left_out, class_folders(config.left_out))
+        columns["validation / left out"] = val, strange, ["left out"] * len(strange.logits)
+    print(f"{run.name}; R@20, R@5, R@2, AUROC, false positive rate at 95 %; seed {config.seed}")
+    for title, (known, others, kinds) in columns.items():
+        print(f"{title}: {len(known.logits)} against {len(others.logits)} photos")
         for name, score in scores.items():
-            figures = detection_figures(score(known), score(other))
-            # On these photos, which taught the score, only cross-validated figures are fair.
+            said, strange = score(known), score(others)
             if name in fits and known is val:
-                fitted = fits[name]
-                figures = fitted.figures
-                if other is not a:
-                    figures = detection_figures(fitted.held_out, taught(other, fitted))
-            print(f"  {name:20s} {figures['auroc']:.3f}  {figures['fpr95']:.1%}")
-        passed, wrong = (
-            (taught(each, fit) >= fit.threshold).float().mean() for each in (known, other)
-        )
-        print(f"  threshold: {passed:.1%} of the known pass, {wrong:.1%} of the others")
+                # The validation photos taught it, so only cross-validated scores are fair.
+                said = fits[name][0].held_out
+                strange = fits[name][0].held_out_outside if others is kept else strange
+            show(name, said, known.right, split_kinds(strange, kinds))
     predictor = Predictor.load(run / "model.pt")
     rng = np.random.default_rng(config.seed)
     for kind in ("drawn", "blank", "noise", "screenshot", "text"):
-        answers = [predictor.answer(draw_images(kind, rng), 1) for _ in range(IMAGES)]
-        known = sum(answer.known for answer in answers)
-        print(f"{kind} images taken for known landmarks: {known} of {IMAGES}")
-    print(f"the threshold lets {ACCEPTED:.0%} of validation photos pass")
+        verdicts = Counter(
+            predictor.answer(draw_images(kind, rng), 1).verdict for _ in range(IMAGES)
+        )
+        print(f"{kind} images, verdicts of {IMAGES}: {dict(verdicts)}")
+
+
+def class_offsets(
+    score: Callable[[Found], Tensor], others: list[Found], class_count: int
+) -> Tensor:
+    """Return (K,) what is taken from a score per predicted class; 0 where few photos tell."""
+    said = torch.cat([score(each) for each in others])
+    guesses = torch.cat([each.logits.argmax(1) for each in others])
+    offsets = torch.zeros(class_count)
+    for label in range(class_count):
+        if (guesses == label).sum() >= 5:
+            offsets[label] = OFFSET * said[guesses == label].quantile(QUANTILE)
+    return offsets
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the environment decides: cache folder; W&B's project, key and mode."""
+"""What the environment decides: data and cache folders; W&B's project, key and mode."""
 
 import os
 from pathlib import Path
@@ -70,3 +70,9 @@ def resolve_mode(asked: str | None) -> str:
     if mode == "online" and not has_wandb_key():
         raise ValueError("W&B is to be online but has no key: run wandb login, or --wandb offline")
     return mode
+
+
+def default_data() -> Path:
+    """Return the channel of a SageMaker job, else LANDMARKS_DATA, else data/landmark_images."""
+    named = os.environ.get("SM_CHANNEL_TRAINING") or os.environ.get("LANDMARKS_DATA")
+    return Path(named or "data/landmark_images")

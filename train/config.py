@@ -5,8 +5,8 @@ imports torch: a help text or a wrong flag is answered at once.
 """
 
 import dataclasses
+import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +14,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
+from models.environment import default_data
+
 SIZE_STEP = 16  # pixels by which growing crops grow
-
-
-def default_data() -> Path:
-    """Return the channel of a SageMaker job, else LANDMARKS_DATA, else data/landmark_images."""
-    named = os.environ.get("SM_CHANNEL_TRAINING") or os.environ.get("LANDMARKS_DATA")
-    return Path(named or "data/landmark_images")
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,9 @@ class RunConfig:
 
     def crop_px(self, epoch: int) -> int:
         """Return the side of the training crops in an epoch, counted from 0."""
-        return self.image_size
+        grown = min(1.0, epoch / (0.75 * self.epochs))
+        side = self.image_size * (self.start_fraction + (1 - self.start_fraction) * grown)
+        return max(32, self.image_size - round((self.image_size - side) / SIZE_STEP) * SIZE_STEP)
 
     @property
     def network_name(self) -> str:
@@ -107,13 +105,7 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the command and all fields as JSON-ready values."""
         fields = {"command": self.command} | dataclasses.asdict(self)
-        return {key: _to_json(each) for key, each in fields.items()}
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_to_json(each) for each in value)
-    return str(value) if isinstance(value, Path) else value
+        return json.loads(json.dumps(fields, default=str))  # the paths are no JSON
 
 
 PHOTOS = ("data", "val_fraction", "split_seed", "limit")
@@ -130,9 +122,8 @@ class TrainConfig(RunConfig):
     """The settings of a training with labels; each command adds those of its network."""
 
     outside: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """Folder of photos that show none of the landmarks; may be given several times, once per kind
-    (animals, streets, ...), or name one folder of such folders. One half teaches the network to
-    say "none of these"; the other half sets the threshold of "sure"."""
+    """Photos of none of the landmarks: a folder per kind (may be given several times), or a folder
+    of such folders. One half teaches "none of these", the other sets the threshold of "sure"."""
     outside_weight: float = 0.5
     """Weight of the outside photos in the training loss; 0: the network learns without them."""
     start_fraction: float = 1.0
@@ -213,12 +204,6 @@ class TrainConfig(RunConfig):
             "patience must be at least 1": self.patience >= 1,
             "label-fraction must lie in (0, 1]": 0 < self.label_fraction <= 1,
         }
-
-    def crop_px(self, epoch: int) -> int:
-        """Return the side of the training crops in an epoch, counted from 0."""
-        grown = min(1.0, epoch / (0.75 * self.epochs))
-        side = self.image_size * (self.start_fraction + (1 - self.start_fraction) * grown)
-        return max(32, self.image_size - round((self.image_size - side) / SIZE_STEP) * SIZE_STEP)
 
     @property
     def eval_side_px(self) -> int:
@@ -340,6 +325,7 @@ class AutoencoderConfig(ScratchNetwork, RunConfig):
     patience: ClassVar[float] = math.inf  # the rate ends at zero, so the last weights are the best
     augment: ClassVar[float] = 0.0  # beside crops, hiding is augmentation enough (He et al. 2022)
     balanced: ClassVar[bool] = False
+    start_fraction: ClassVar[float] = 1.0
 
     data: Path = field(default_factory=default_data)
     """What train.scratch takes (the photos that it validates on are held out), or any folder with
@@ -387,10 +373,7 @@ CONFIGS = {each.command: each for each in (TransferConfig, ScratchConfig)}
 
 
 def config_from_dict(values: dict[str, Any]) -> RunConfig:
-    """Return the settings that to_dict gave, of any training command.
-
-    Args:
-        values: The content of a run folder's config.json, also one of an earlier version.
+    """Return the settings of a run folder's config.json, of any command and earlier version.
 
     Raises:
         ValueError: A setting or the command is unknown to this version of the project.
@@ -403,16 +386,14 @@ def config_from_dict(values: dict[str, Any]) -> RunConfig:
         reason = f"unknown setting {min(unknown)}" if kind else "no such training command"
         raise ValueError(f"these settings are of another version of this project: {reason}")
     if kind in CONFIGS.values():
-        # What earlier versions did, where their settings do not say.
-        values.setdefault("outside_weight", 0.0)
-        if kind is TransferConfig:
-            values.setdefault("start_fraction", 1.0)
+        # What earlier versions did, where their settings do not say; outside was one folder.
+        values = {"outside_weight": 0.0} | values
         outside = values.get("outside") or ()
-        values["outside"] = [outside] if isinstance(outside, str) else outside
+        values["outside"] = tuple(map(Path, [outside] if isinstance(outside, str) else outside))
+    if kind is TransferConfig:
+        values = {"start_fraction": 1.0} | values
     for key, value in values.items():
-        if key == "outside":
-            values[key] = tuple(map(Path, value))
-        elif value is not None and key in PATHS:
+        if value is not None and key in PATHS:
             values[key] = Path(value)
         elif isinstance(value, list):  # JSON has no tuples
             values[key] = tuple(value)

@@ -7,9 +7,12 @@ import csv
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 from models.command_line import parse_flags
 from models.files import check_folder, file_digest, write_text
@@ -22,7 +25,7 @@ from train.data.folders import (
     list_class_folders,
     part_folder,
 )
-from train.exporting.inputs import find_outside
+from train.data.outside import OutsidePhotos
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "python -m train.evaluate --model runs/ID --data DIR --out OUT",
     "python -m train.evaluate --data DIR --out OUT --outside OTHER_PHOTOS --robustness",
+    "python -m train.evaluate --data DIR --out OUT --outside ANIMALS --outside STREETS",
 )
 
 
@@ -52,9 +56,10 @@ class EvaluateConfig:
     """Also write the figures into the model file, as test/..., for the page to show."""
     log: Path | None = None
     """A Markdown table to append a line to: digest, date, figures."""
-    outside: Path | None = None
-    """Folder of photos of none of the landmarks: every other one, which training leaves out, shows
-    how well the file tells known landmarks from everything else."""
+    outside: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """Folder of photos of none of the landmarks; may be given several times, once per kind
+    (animals, streets, ...), or name one folder of such folders. The half that training leaves out
+    shows how well the file tells known landmarks from everything else."""
     robustness: bool = False
     """Also score the photos blurred, noisy, recompressed, dark, askew, small and photographed from
     a screen, at each of --severities: with three of them, 22 more answers per photo."""
@@ -79,8 +84,8 @@ def check_flags(config: EvaluateConfig) -> None:
     if not config.artifact:
         find_model(config.model)
     check_data_folder(config.data)
-    if config.outside is not None:
-        find_outside(config.outside, "B")
+    if config.outside:
+        OutsidePhotos.find(config.outside)
     check_folder(config.out, "--out")
 
 
@@ -131,39 +136,62 @@ def classify_photos(
 
 
 def score_outside(
-    predictor: "Predictor", folder: Path, predictions: "Predictions", out: Path
-) -> dict[str, float]:
+    predictor: "Predictor", folders: Sequence[Path], predictions: "Predictions", out: Path
+) -> dict[str, Any]:
     """Measure how well the file knows what it does not know; list the photos in outside.csv.
 
     Args:
         predictor: The model file.
-        folder: Photos of none of the landmarks; their half B is scored.
+        folders: Photos of none of the landmarks, see find_outside; their half B is scored.
         predictions: What the file says of the labelled photos.
         out: Folder of outside.csv, the surest photos first.
 
     Raises:
-        DataError: None of the photos can be read.
+        DataError: None of the photos of a kind can be read.
     """
+    from train.evaluation.open_set import measure_open_set, warn_of_small_kinds
     from train.evaluation.scoring import score_photos
     from train.exporting.known_score import measure_known
 
-    photos = [path.relative_to(folder).as_posix() for path in find_outside(folder, "B")]
-    scores = score_photos(predictor, folder, photos, "outside", True, keep_bar=True)
-    threshold = predictor.manifest["known_threshold"]
-    rows = []
+    found, thresholds = OutsidePhotos.find(folders), predictor.thresholds
+    kinds = {photo: kind for kind, photos in found.measure.items() for photo in photos}
+    scores = score_photos(predictor, Path(found.root), list(kinds), "outside", True, keep_bar=True)
+    guesses, rows = scores.logits.argmax(1), []
+    positions: dict[str, list[int]] = {kind: [] for kind in found.measure}
     for position, (photo, score) in enumerate(
         zip(scores.photos, scores.known_scores.tolist(), strict=True)
     ):
-        [(label, _)] = scores.best(position, 1)
-        rows.append((score, photo, label, threshold is None or score >= threshold))
+        positions[kinds[photo]].append(position)
+        label, verdict = scores.class_names[guesses[position]], thresholds.judge(score)
+        rows.append((score, photo, label, verdict != "none", kinds[photo], verdict))
     rows.sort(reverse=True)  # the surest first: the outside photos most easily mistaken
     with (out / "outside.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["photo", "known_score", "label", "known"])
+        writer.writerow(["photo", "known_score", "label", "known", "kind", "verdict"])
         writer.writerows([name, f"{score:.4f}", *rest] for score, name, *rest in rows)
-    return measure_known(
-        predictions.known_scores, predictions.right(), scores.known_scores, threshold
-    )
+    if unread := [kind for kind, some in positions.items() if not some]:
+        raise DataError(
+            f"none of the {len(found.measure[unread[0]])} photos of {unread[0]!r} in {found.root} "
+            "can be read; leave that kind out"
+        )
+    # Kinds without a photo in half B were left out of it; they are too small as well.
+    counts = dict.fromkeys(found.learn, 0) | {kind: len(some) for kind, some in positions.items()}
+    return {
+        **measure_known(
+            # In double, as the threshold is: float32 may round it to a score just below it.
+            predictions.known_scores.double(),
+            predictions.right(),
+            scores.known_scores.double(),
+            thresholds.maybe,
+        ),
+        **measure_open_set(
+            predictions,
+            {kind: scores.known_scores[some] for kind, some in positions.items()},
+            {kind: guesses[some] for kind, some in positions.items()},
+            thresholds,
+        ),
+        "warnings": warn_of_small_kinds(counts),
+    }
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -193,7 +221,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     predictions, unreadable = classify_photos(predictor, config.data, labels)
     predictions.write_csv(config.out / "photos.csv")
     metrics = summarise(predictions)
-    if config.outside is not None:
+    if config.outside:
         metrics["known"] = score_outside(predictor, config.outside, predictions, config.out)
     metrics |= {
         "model": record(config, predictor, {**predictions.figures(), "photos": metrics["photos"]}),
@@ -257,6 +285,21 @@ def save_figures(figures: dict[str, "Figure"], folder: Path) -> dict[str, bytes]
     return {name: (folder / f"{name}.png").read_bytes() for name in figures}
 
 
+def print_known(known: dict[str, Any]) -> None:
+    """Print what gets a name at each threshold, and what the outside photos are too few for."""
+    from train.evaluation.open_set_report import (
+        describe_recalls,
+        explain_thresholds,
+        threshold_rows,
+    )
+    from train.evaluation.phrases import pad_columns
+
+    table = pad_columns(*threshold_rows(known))
+    print(describe_recalls(known), explain_thresholds(known), *table, sep="\n")
+    for line in known["warnings"]:
+        print(f"warning: {line}", file=sys.stderr)
+
+
 def main(config: EvaluateConfig) -> int:
     """Score and print."""
     status = 2
@@ -277,6 +320,8 @@ def main(config: EvaluateConfig) -> int:
         f"top-1 {metrics['top1']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
         f"top-5 {metrics['top5']:.2%}, {metrics['photos']} photos; {config.out / 'report.html'}"
     )
+    if "known" in metrics:
+        print_known(metrics["known"])
     return 130 if metrics.get("views_missing") else 0
 
 

@@ -6,11 +6,13 @@ Behind a gate: the file must score the validation photos as the training did, or
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from models.command_line import parse_flags
-from train.exporting.inputs import find_checkpoint, find_outside
+from train.data.outside import list_kinds
+from train.exporting.inputs import find_checkpoint
 
 EXAMPLES = (
     "python -m train.export runs/ID",
@@ -24,9 +26,8 @@ class ExportConfig:
 
     run_dir: tyro.conf.Positional[Path]
     """The run folder, runs/ID."""
-    outside: Path | None = None
-    """Folder of photos of none of the landmarks; every other one teaches the file to say "not a
-    known landmark". None: the folder of the training."""
+    outside: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """Folder of photos of none of the landmarks, as for the training; default: the training's."""
 
 
 def export(config: ExportConfig) -> str:
@@ -48,8 +49,8 @@ def main(config: ExportConfig) -> int:
     try:
         # Mistyped paths are told before the seconds that torch takes.
         find_checkpoint(config.run_dir)
-        if config.outside is not None:
-            find_outside(config.outside, "A")
+        if config.outside:
+            list_kinds(config.outside)
         status = 1
         print(export(config))
     except (ValueError, OSError) as error:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from models.command_line import parse_flags
+from models.environment import default_data
 from models.files import atomic, check_folder, write_text
-from train.config import default_data
 
 if TYPE_CHECKING:
     from train.cleaning.duplicate_policy import Duplicate

@@ -36,17 +36,19 @@ class Thresholds:
         """Read them; files of earlier versions have only known_threshold, the one of maybe.
 
         Raises:
-            ValueError, TypeError, KeyError: They are no numbers, or sure lies below maybe.
+            ValueError, TypeError, KeyError, AttributeError: They are no numbers, a fraction lies
+                outside [0, 1], or sure lies below maybe.
         """
         maybe = manifest["known_threshold"]
         said = manifest.get("verdicts") or {}
         sure, wrong = said.get("sure_threshold"), said.get("wrong_share")
+        passes, photos = said.get("passes"), said.get("outside_photos")
         found = cls(
             None if maybe is None else float(maybe),
             None if sure is None else float(sure),
-            said.get("passes"),
-            said.get("outside_photos"),
-            None if wrong is None else float(wrong),
+            passes and {verdict: _fractions(kinds) for verdict, kinds in passes.items()},
+            photos and {kind: int(count) for kind, count in photos.items()},
+            None if wrong is None else _fraction(wrong),
         )
         if found.sure is not None and (found.maybe is None or not found.sure >= found.maybe):
             raise ValueError("the threshold of sure lies below that of maybe")
@@ -71,12 +73,30 @@ class Thresholds:
         return "maybe" if self.maybe is None or known_score >= self.maybe else "none"
 
 
+def is_far(distance_km: float | None) -> bool:
+    """Return whether a photo was taken too far away to show the landmark; not if that is unknown.
+
+    Args:
+        distance_km: From the photo's own position to the landmark; None if either is unknown.
+    """
+    return distance_km is not None and distance_km > FAR_KM
+
+
 def doubt(verdict: Verdict, distance_km: float | None) -> Verdict:
     """Return a verdict in the light of where the photo says it was taken.
 
     Args:
         verdict: By the photo alone.
-        distance_km: From the photo's own position to the landmark; None if either is unknown.
+        distance_km: As is_far.
     """
-    far = distance_km is not None and distance_km > FAR_KM
-    return "maybe" if far and verdict == "sure" else verdict
+    return "maybe" if verdict == "sure" and is_far(distance_km) else verdict
+
+
+def _fractions(kinds: Mapping[str, Any]) -> dict[str, float]:
+    return {kind: _fraction(value) for kind, value in kinds.items()}
+
+
+def _fraction(value: Any) -> float:
+    if not 0 <= float(value) <= 1:  # NaN, too
+        raise ValueError(f"{value!r:.20} is no fraction")
+    return float(value)

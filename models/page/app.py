@@ -5,7 +5,7 @@ import html
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # Read when gradio is imported, so set before: nothing leaves this machine.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -17,10 +17,18 @@ import numpy as np
 from fastapi import FastAPI
 from gradio.components.label import LabelConfidence, LabelData
 
-from models.page.answer_html import write_answers, write_evidence, write_headline, write_place
+from models.model_file.verdict import Verdict
+from models.page.answer_html import (
+    describe_refusals,
+    weigh_position,
+    write_answers,
+    write_evidence,
+    write_headline,
+    write_place,
+)
 from models.page.request_guard import CLEAN_EVERY_SECONDS, KEEP_SECONDS, RequestGuard
 from models.photos import MAX_BYTES, PHOTO_EXTENSIONS, PhotoError, read_photo
-from models.photos.gps import read_position
+from models.photos.gps import Position, read_position
 from models.places.landmarks import Place
 from models.predictor import Answer, Predictor
 from models.sources.served_model import ModelSource, Served
@@ -35,6 +43,7 @@ CSS = Path(__file__).with_name("page.css")
 class AnswerData(LabelData):
     """What gradio's Label draws, and what else the API returns."""
 
+    verdict: Verdict | None = None
     known: bool | None = None
     known_score: float | None = None
     place: dict[str, str | float] | None = None
@@ -48,10 +57,29 @@ class AnswerData(LabelData):
                 LabelConfidence(label=label, confidence=probability)
                 for label, probability in answer.probabilities.items()
             ],
+            verdict=answer.verdict,
             known=answer.known,
             known_score=answer.known_score,
             place=place and place.to_dict(),
         )
+
+
+class Asked(NamedTuple):
+    """What is known of a photo.
+
+    Attributes:
+        image: (H, W, 3) uint8, as read.
+        answer: The model's, in the light of the position.
+        place: Of the best label, where the verdict is not none.
+        position: From the photo's own GPS data.
+        away_km: From there to the place.
+    """
+
+    image: np.ndarray
+    answer: Answer
+    place: Place | None
+    position: Position | None
+    away_km: float | None
 
 
 def describe_model(served: Served) -> str:
@@ -79,12 +107,7 @@ def describe_model(served: Served) -> str:
 
 def describe_service(served: Served) -> str:
     """Describe the model, what it does with other photos, and how long photos are kept."""
-    refuses = (
-        "It says so when a photo looks like none of them; the threshold accepts 19 of 20 photos of "
-        "known landmarks."
-        if served.predictor.manifest["known_threshold"] is not None
-        else "It names one of its landmarks for every photo, even if the photo shows none of them."
-    )
+    refuses = describe_refusals(served.predictor.thresholds)
     keep = (KEEP_SECONDS + CLEAN_EVERY_SECONDS) // 60
     return (
         f"{describe_model(served)}  \n{refuses} Photos stay on this server and are deleted within "
@@ -118,32 +141,35 @@ def build_page(source: ModelSource) -> gr.Blocks:
                 raise photo_error("the data: URL is not valid base64") from error
         return payload.path
 
-    def ask(predictor: Predictor, photo: str | bytes) -> tuple[np.ndarray, Answer, Place | None]:
-        """Return the photo as read, the answer, and the place if the landmark is known."""
+    def ask(predictor: Predictor, photo: str | bytes) -> Asked:
+        """Answer a photo, in doubt if it was taken far from the landmark."""
         try:
             image = read_photo(photo, predictor.side_px)
         except PhotoError as error:
             raise photo_error(str(error)) from error
-        answer = predictor.answer(image)
-        return image, answer, predictor.place(answer.label) if answer.known else None
+        answer, position = predictor.answer(image), read_position(photo)
+        place = predictor.place(answer.label) if answer.known else None
+        answer, away_km = weigh_position(answer, place, position)
+        return Asked(image, answer, place, position, away_km)
 
     def classify(photo: str | bytes | None) -> AnswerData | None:
-        """Return the five best matches; known says if the photo shows a known landmark at all."""
+        """Return the five best matches; verdict says if the photo shows a known landmark at all."""
         if photo is None:
             return None
-        _, answer, place = ask(source.served.predictor, photo)
-        return AnswerData.of(answer, place)
+        asked = ask(source.served.predictor, photo)
+        return AnswerData.of(asked.answer, asked.place)
 
     def show(photo: str | bytes | None) -> tuple[str, AnswerData | None, str, str]:
         """Return the same for people: headline, bars, place and evidence."""
         if photo is None:
             return "", None, "", ""
         predictor = source.served.predictor
-        image, answer, place = ask(predictor, photo)
+        image, answer, place, position, away_km = ask(predictor, photo)
+        count, thresholds = len(predictor.class_names), predictor.thresholds
         return (
-            write_headline(answer, place, len(predictor.class_names)),
+            write_headline(answer, place, count, thresholds, away_km),
             AnswerData.of(answer, place),
-            write_place(place, read_position(photo)),
+            write_place(answer, place, position),
             write_evidence(answer, *image.shape[:2]),
         )
 

@@ -1,4 +1,4 @@
-"""Show the app inside a notebook: choose a photo, see the five best matches."""
+"""Show the app inside a notebook: choose a photo, see the verdict and the five best matches."""
 
 import html
 import io
@@ -7,7 +7,9 @@ import ipywidgets
 import numpy as np
 from PIL import Image
 
+from models.page.answer_html import weigh_position, write_headline
 from models.photos import PhotoError, read_photo
+from models.photos.gps import read_position
 from models.predictor import Predictor
 
 SIDE_PX = 360
@@ -15,11 +17,10 @@ BAR = """<div style="margin:4px 0;min-width:280px"><div style="display:flex;
 justify-content:space-between"><span>{label}</span><span>{share:.1%}</span></div>
 <div style="height:6px;border-radius:3px;background:#8883"><div style="height:6px;border-radius:3px;
 background:#2f6db3;width:{share:.1%}"></div></div></div>"""
-DOUBT = "<p>Probably none of the {count} landmarks that this model knows. Its nearest guesses:</p>"
 
 
 class PhotoApp(ipywidgets.VBox):
-    """A button to choose a photo, the photo, and five bars.
+    """A button to choose a photo, the photo, the verdict on it, and five bars.
 
     What it shows is saved with the notebook.
 
@@ -65,8 +66,11 @@ class PhotoApp(ipywidgets.VBox):
             return {}
         self.picture.value = encode_preview(image)
         self.picture.layout.display = ""
-        doubt = "" if answer.known else DOUBT.format(count=len(self.predictor.class_names))
-        self.answer.value = doubt + "".join(
+        place = self.predictor.place(answer.label) if answer.known else None
+        answer, away_km = weigh_position(answer, place, read_position(content))
+        count = len(self.predictor.class_names)
+        headline = write_headline(answer, place, count, self.predictor.thresholds, away_km)
+        self.answer.value = f'<div role="status">{headline}</div>' + "".join(
             BAR.format(label=html.escape(label), share=share)
             for label, share in answer.probabilities.items()
         )

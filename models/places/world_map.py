@@ -1,4 +1,4 @@
-"""Draw the world with a pin, here: no map service learns about a photo."""
+"""Draw the world with a pin or two, here: no map service learns about a photo."""
 
 import json
 import math
@@ -21,22 +21,25 @@ PIN_DEGREES = 18  # how high a pin stands
 # Gradio's colours, where the page defines them.
 STYLE = (
     "width:100%;height:auto;display:block;overflow:visible;"
-    "color:var(--body-text-color,currentColor);--pin:var(--primary-500,#e5484d)"
+    "color:var(--body-text-color,currentColor);--pin:var(--primary-500,#e5484d);--amber:#d97706"
 )
 LINE = 'stroke="currentColor" stroke-width=".7" vector-effect="non-scaling-stroke"'
 PIN = (
-    '<g transform="translate({:.0f} {:.0f})" stroke="#fff" stroke-width="8">'
-    '<path d="M0 0C-16-48-56-78-56-124a56 56 0 1 1 112 0C56-78 16-48 0 0z" fill="var(--pin)"/>'
-    '<circle cy="-124" r="18" fill="#fff"/></g>'
+    '<g transform="translate({:.0f} {:.0f}){}" stroke="#fff" stroke-width="8">'
+    '<path d="M0 0C-16-48-56-78-56-124a56 56 0 1 1 112 0C56-78 16-48 0 0z" fill="var(--{})"/>'
+    '<circle cy="-124" r="{}" fill="#fff"/></g>'
 )
+LEAN = 40  # degrees, by which the photo's pin leans away: even tips side by side show two pins
 
 
-def draw_map(latitude: float, longitude: float) -> str:
+def draw_map(latitude: float, longitude: float, taken_at: tuple[float, float] | None = None) -> str:
     """Draw the world, and a closer view beside it, with a pin in both.
 
     Args:
         latitude: Degrees north, in [-90, 90].
         longitude: Degrees east, in [-180, 180].
+        taken_at: Latitude and longitude of a second, amber pin, for where a photo was taken; the
+            closer view has it if it lies there.
 
     Returns:
         An inline SVG element as wide as its container, about 60 kB, in the colours of the text
@@ -45,9 +48,12 @@ def draw_map(latitude: float, longitude: float) -> str:
     Raises:
         ValueError: This is not a point on earth.
     """
-    if not (abs(latitude) <= 90 and abs(longitude) <= 180):
-        raise ValueError(f"{latitude}, {longitude} is not a point on earth; check the coordinates")
-    top, bottom = max(TOP, latitude + PIN_DEGREES), BOTTOM if latitude > BOTTOM else -90
+    points = [(latitude, longitude), *([taken_at] if taken_at else [])]
+    for north, east in points:
+        if not (abs(north) <= 90 and abs(east) <= 180):
+            raise ValueError(f"{north}, {east} is not a point on earth; check the coordinates")
+    top = max(TOP, *(north + PIN_DEGREES for north, _ in points))
+    bottom = BOTTOM if min(points)[0] > BOTTOM else -90
     height, width = (top - bottom) * UNITS, TURN * SQUEEZE
     x, y = longitude * UNITS, -latitude * UNITS
     # Degrees east grow shorter towards the poles, so more of them fit.
@@ -60,19 +66,57 @@ def draw_map(latitude: float, longitude: float) -> str:
         "".join(f'<use href="#map-{what}" x="{turn}"/>' for turn in (-TURN, 0, TURN))
         for what in ("land", "borders")
     )
-    north, east = "NS"[latitude < 0], "EW"[longitude < 0]
-    where = f"{abs(latitude):.2f} {north}, {abs(longitude):.2f} {east}"
     whole = (-TURN / 2, -top * UNITS, TURN, height)
+    shown, pins = f"a pin at {_describe(latitude, longitude)}", ""
+    if taken_at is not None:
+        shown += f", and an amber pin where the photo was taken, at {_describe(*taken_at)}"
+        pins = _amber_pins(latitude, longitude, taken_at, half, top, height)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width + GAP + height:.0f} '
-        f'{height:.0f}" role="img" aria-label="Map of the world with a pin at {where}" '
+        f'{height:.0f}" role="img" aria-label="Map of the world with {shown}" '
         f'style="{STYLE}"><defs>{_outlines()}</defs>'
         + _panel(0, width, height, whole, 30, land + frame)
         + _panel(width + GAP, height, height, close, 5, land + borders)
-        + PIN.format((longitude + 180) * UNITS * SQUEEZE, (top - latitude) * UNITS)
-        + PIN.format(width + GAP + height / 2, height / 2)
+        + pins
+        + PIN.format((longitude + 180) * UNITS * SQUEEZE, (top - latitude) * UNITS, "", "pin", 18)
+        + PIN.format(width + GAP + height / 2, height / 2, "", "pin", 18)
         + "</svg>"
     )
+
+
+def _describe(latitude: float, longitude: float) -> str:
+    north, east = "NS"[latitude < 0], "EW"[longitude < 0]
+    return f"{abs(latitude):.2f} {north}, {abs(longitude):.2f} {east}"
+
+
+def _amber_pins(
+    latitude: float,
+    longitude: float,
+    taken_at: tuple[float, float],
+    half: float,
+    top: float,
+    height: float,
+) -> str:
+    """Draw where the photo was taken: in the world, and in the closer view if it lies there.
+
+    Args:
+        latitude: Of the landmark.
+        longitude: Of the landmark.
+        taken_at: Latitude and longitude of the photo.
+        half: Half the width of the closer view, in UNITS.
+        top: Latitude of the upper edge of the world.
+        height: Of the picture.
+    """
+    # The short way round: from Fiji, Samoa is a little to the east, not far to the west.
+    east = ((taken_at[1] - longitude + 180) % 360 - 180) * UNITS
+    south = (latitude - taken_at[0]) * UNITS
+    look = (f" rotate({LEAN if east >= 0 else -LEAN})", "amber", 34)
+    pins = PIN.format((taken_at[1] + 180) * UNITS * SQUEEZE, (top - taken_at[0]) * UNITS, *look)
+    if abs(east) <= half and abs(south) <= CLOSE:
+        middle = TURN * SQUEEZE + GAP + height / 2
+        x, y = middle + east / half * height / 2, height / 2 + south / CLOSE * height / 2
+        pins += PIN.format(x, y, *look)
+    return pins
 
 
 def _panel(

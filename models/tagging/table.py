@@ -12,6 +12,7 @@ from models.files import atomic
 Row = dict[str, Any]
 COLUMNS: dict[str, type] = {
     "photo": str,
+    "verdict": str,
     **{
         f"{what}_{rank}": kind
         for rank in range(1, 6)

@@ -54,7 +54,11 @@ class Tagger:
 
     def _describe(self, path: str) -> Row:
         answer = self.predictor.answer(path)
-        said: Row = {"known": answer.known, "known_score": _rounded(answer.known_score)}
+        said: Row = {
+            "verdict": answer.verdict,
+            "known": answer.known,
+            "known_score": _rounded(answer.known_score),
+        }
         for rank, (label, probability) in enumerate(answer.probabilities.items(), 1):
             said |= {
                 f"label_{rank}": printable(label),

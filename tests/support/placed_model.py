@@ -1,12 +1,14 @@
-"""Make a model file that knows some drawn photos and not others, and where landmarks are."""
+"""Make a model file with each of the three verdicts for a drawn photo, and places of landmarks."""
 
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from PIL import ExifTags, Image
 
 from models.model_file.torchscript import rewrite_manifest
+from models.model_file.verdict import Thresholds
 from models.places.landmarks import Place
 from models.predictor import Predictor
 from tests.support.bad_photos import encode
@@ -16,6 +18,14 @@ PLACE = Place("Tour dorée", "tower", "Paris", "FR", 48.8584, 2.2945, "")
 # What a model file from anybody may hold; JavaScript and Handlebars have templates like these.
 HOSTILE = "<img src=x onerror=alert(1)>${alert(1)}"
 HOSTILE_PLACE = Place(HOSTILE, "{{value}}<b>", '"><i>Paris', "FR", 48.8584, 2.2945, "")
+
+
+class Judged(NamedTuple):
+    """One photo of each verdict, as JPEGs."""
+
+    sure: bytes
+    maybe: bytes
+    none: bytes
 
 
 def draw_photo(label: int) -> bytes:
@@ -36,25 +46,32 @@ def with_position(jpeg: bytes, latitude: float, longitude: float) -> bytes:
     return jpeg[:2] + b"\xff\xe1" + (len(data) + 2).to_bytes(2, "big") + data + jpeg[2:]
 
 
-def save_placed_model(toy_model: Path, path: Path, place: Place) -> tuple[bytes, bytes]:
-    """Write a model file with a threshold between two photos.
+def save_placed_model(toy_model: Path, path: Path, place: Place) -> Judged:
+    """Write a model file with thresholds between three photos.
+
+    Its manifest says that 0.2 % of other photos are called sure and 6 % at least maybe, and that
+    one in five photos with the verdict maybe shows something else.
 
     Args:
         toy_model: What to copy.
         path: The model file.
         place: Where all its landmarks are.
-
-    Returns:
-        The photo that is known, and the one that is not.
     """
     predictor = Predictor.load(shutil.copy(toy_model, path))
     scored = sorted(
         (predictor.answer(photo).known_score, photo) for photo in map(draw_photo, range(5))
     )
-    threshold = (scored[0][0] + scored[-1][0]) / 2
+    (low, none), (middle, maybe), (high, sure) = scored[0], scored[2], scored[-1]
+    thresholds = Thresholds(
+        maybe=(low + middle) / 2,
+        sure=(middle + high) / 2,
+        passes={"sure": {"scenes": 0.004, "things": 0.0}, "maybe": {"scenes": 0.1, "things": 0.02}},
+        outside_photos={"scenes": 250, "things": 1000},
+        wrong_share=0.2,
+    )
     places = {label: place.to_dict() for label in predictor.class_names}
-    rewrite_manifest(path, predictor.manifest | {"known_threshold": threshold, "places": places})
-    return scored[-1][1], scored[0][1]
+    rewrite_manifest(path, predictor.manifest | thresholds.to_manifest() | {"places": places})
+    return Judged(sure, maybe, none)
 
 
 def rename_classes(path: Path, name: str) -> None:

@@ -68,6 +68,22 @@ def test_the_settings_of_an_earlier_autoencoder_load() -> None:
     assert config.network_name == "autoencoder"
 
 
+def test_runs_of_earlier_versions_learned_nothing_from_outside_photos() -> None:
+    values = {"command": "train.transfer", "outside": "others", "image_size": 192}
+    config = config_from_dict(values)
+    assert (config.outside, config.outside_weight) == ((Path("others"),), 0.0)
+    assert {config.crop_px(epoch) for epoch in range(config.epochs)} == {192}  # as they were
+    assert config_from_dict({"command": "train.transfer", "outside": None}).outside == ()
+    several = TransferConfig(outside=(Path("a"), Path("b")))
+    assert config_from_dict(several.to_dict()) == several
+
+
+def test_outside_may_be_given_several_times() -> None:
+    args = ["--outside", "a", "--outside", "b/c"]
+    config = parse_flags(TransferConfig, "python -m train.transfer", (), args)
+    assert config.outside == (Path("a"), Path("b/c"))
+
+
 @pytest.mark.parametrize(
     "values", [{"command": "train.scratch", "wings": 2}, {"backbone": "resnet18"}]
 )

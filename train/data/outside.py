@@ -148,8 +148,9 @@ def find_outside(folders: Sequence[Path], half: str) -> dict[str, list[Path]]:
     """
     kinds = {}
     for folder in list_kinds(folders):
+        name = os.path.basename(os.path.abspath(folder))  # "." has no name of its own
         # Kinds of the same name in different folders are told apart by their paths.
-        name = folder.name if folder.name not in kinds else folder.as_posix()
+        name = folder.as_posix() if name in kinds else name
         kinds[name] = _deal(folder)["AB".index(half)]
     return {name: photos for name, photos in kinds.items() if photos}
 

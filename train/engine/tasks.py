@@ -86,7 +86,18 @@ class Classification:
         own, others = logits.float().split([len(labels), len(logits) - len(labels)])
         smoothing = self.config.label_smoothing
         loss = nn.functional.cross_entropy(own, labels, label_smoothing=smoothing)
-        return loss + self.config.outside_weight * uniform_loss(others) if len(others) else loss
+        if len(others) == 0:
+            return loss
+        return loss + self.config.outside_weight * self.outside_loss(own, others)
+
+    def outside_loss(self, own: Tensor, others: Tensor) -> Tensor:
+        """Return what the outside photos of a batch add to the loss, in nats.
+
+        Args:
+            own: (B, K) float32 logits of the landmark photos, which this loss leaves alone.
+            others: (M, K) float32 logits of the outside photos.
+        """
+        return uniform_loss(others)
 
     def validate(self, model: nn.Module, loader: DataLoader) -> dict[str, float]:
         """Return val/loss in nats, val/top1 and val/top5 as fractions."""

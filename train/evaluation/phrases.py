@@ -25,3 +25,13 @@ def name_some(texts: list[str], count: int = SHOWN) -> str:
     """Show the first few of a list, and how many more there are."""
     more = f" and {len(texts) - count} more" if len(texts) > count else ""
     return ", ".join(texts[:count]) + more
+
+
+def pad_columns(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Show a table as lines of text: the first column aligned left, the others right."""
+    lines = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
+    ]

@@ -26,6 +26,8 @@ def draw_figures(predictions: Predictions, metrics: dict[str, Any]) -> dict[str,
         "reliability": plot_reliability(metrics),
         "rejection": plot_rejection(predictions, metrics["aurc"]),
     }
+    if "known" in metrics:
+        figures["open_set"] = plot_open_set(metrics["known"])
     if "robustness" in metrics:
         figures["robustness"] = plot_robustness(metrics["robustness"])
     return figures
@@ -200,4 +202,40 @@ def plot_robustness(measured: dict[str, Any]) -> Figure:
     axes.set(xlabel="severity", ylabel="top-1 (%)", xticks=severities, ylim=(0, 101))
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def plot_open_set(known: dict[str, Any]) -> Figure:
+    """Draw right names of landmarks against wrong names of other photos, one line per kind.
+
+    Args:
+        known: What measure_open_set returns.
+    """
+    figure = Figure(figsize=(10, 4.8), layout="constrained")
+    axes = figure.subplots()
+    curves, counts = known["curves"], known["kinds"]
+    lines = {kind: (curves["kinds"][kind], 1000 / count) for kind, count in counts.items()}
+    # Left of a single photo nothing is measured: its line begins there.
+    lines["mean of the kinds"] = curves["mean"], 1000 / max(counts.values()) / len(counts)
+    for place, (name, (values, first)) in enumerate(lines.items(), 1):
+        points = [
+            (x, 100 * y) for x, y in zip(curves["per_mille"], values, strict=True) if x >= first
+        ]
+        mean = {"color": "black", "linewidth": 2.2} if place == len(lines) else {"linewidth": 1.2}
+        steps = {"drawstyle": "steps-post", "label": plain(name)}
+        axes.plot(*zip(*points, strict=True), **steps, **mean)
+    for (name, found), mark in zip(known["thresholds"].items(), "sD^ov", strict=False):
+        place = 1000 * found["mean_passes"], 100 * found["right"]
+        if place[0] > 0:  # the axis has no 0
+            axes.plot(*place, mark, color="black", markersize=7, label=f"at {name}")
+    axes.set(
+        xscale="log",
+        xlim=(curves["per_mille"][0], 1000),
+        ylim=(0, 101),
+        xlabel="wrong names per 1,000 other photos",
+        ylabel="landmark photos named rightly (%)",
+    )
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     return figure

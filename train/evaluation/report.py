@@ -12,6 +12,7 @@ from models.photos import read_photo
 from train.evaluation.corruptions import SIDE_PX, corrupt, shrink
 from train.evaluation.findings import NOTE, STRENGTH, WEAKNESS, find
 from train.evaluation.html import bullets, show_figure, show_image, show_photo, table, write_page
+from train.evaluation.open_set_report import show_open_set
 from train.evaluation.phrases import percent, plural
 from train.evaluation.predictions import Predictions
 from train.evaluation.variants import SEED, ViewScores
@@ -28,6 +29,7 @@ body { max-width: 1240px; }
 h2 { margin-top: 2.4rem; } h3 { margin: 1.4rem 0 .4rem; }
 td, th { padding: .15rem 1rem .15rem 0; } td:last-child, th:last-child { padding-right: 0; }
 .right td:nth-child(n+2), .right th:nth-child(n+2) { text-align: right; }
+.right td:nth-child(n+2) { white-space: nowrap; }
 td { font-variant-numeric: tabular-nums; }
 thead th { border-bottom: 1px solid #8888; vertical-align: bottom; }
 .tiles { display: flex; flex-wrap: wrap; gap: 12px; }
@@ -80,7 +82,7 @@ def write_evaluation(
     parts += [show_figure(figures["rejection"], "Accuracy by rejected fraction"), "</div>"]
     parts.append(rejection_table(metrics["rejection"]))
     if "known" in metrics:
-        parts += outside(metrics["known"])
+        parts += show_open_set(metrics["known"], figures)
     parts += mistakes(data, predictions)
     if "robustness" in metrics:
         parts += robustness(data, predictions, metrics["robustness"], figures, scores)
@@ -153,26 +155,6 @@ def rejection_table(rows: list[dict[str, float]]) -> str:
         [
             [percent(row["rejected"]), percent(row["least_confidence"]), percent(row["accuracy"])]
             for row in rows
-        ],
-    )
-
-
-def outside(known: dict[str, Any]) -> Iterator[str]:
-    """Show how well known landmarks are told from everything else."""
-    yield "<h2>Not a known landmark</h2>"
-    yield (
-        f"<p>Against {plural(known['outside_photos'], 'photo')} of none of the landmarks, from "
-        "which the score learned nothing. AUROC: how often a photo of a known landmark scores "
-        "higher than one of something else. All of them, the surest first: outside.csv.</p>"
-    )
-    yield table(
-        ["figure", "value"],
-        [
-            ["AUROC", f"{known['auroc']:.3f}"],
-            ["others taken for known where 95 % of the known pass", percent(known["fpr95"])],
-            ["known photos that the file's threshold lets pass", percent(known["accepted"])],
-            ["others that it lets pass", percent(known["outside_accepted"])],
-            ["top-1 on the known photos that pass", percent(known["top1_on_accepted"])],
         ],
     )
 

@@ -13,17 +13,20 @@ from tqdm import tqdm
 
 from models.model_file.classifier import Calibration, feature_layout, pool_features, temperatures
 from models.model_file.preprocess import Preprocess
+from models.model_file.verdict import Thresholds
 from train.config import TrainConfig
 from train.data.batches import PhotoDataset
+from train.data.outside import OutsidePhotos
 from train.data.photo_cache import PhotoCache, decode_photos
 from train.data.split import Split
 from train.data.transforms import build_eval_transform
-from train.exporting.inputs import find_outside
 from train.exporting.known_score import (
     PROTOTYPE_PHOTOS,
     KnownFit,
+    apply_score,
     find_prototypes,
     fit_known,
+    fit_thresholds,
     score_inputs,
 )
 
@@ -39,48 +42,63 @@ class ConfidenceFit:
         logits: (N, K) float32 of the validation photos by the training-side pipeline.
         calibration: Turns logits into probabilities.
         known: The score that tells known landmarks from everything else.
+        thresholds: From which score an answer is maybe or sure.
     """
 
     logits: Tensor
     calibration: Calibration
     known: KnownFit
+    thresholds: Thresholds
 
 
 def fit_confidence(
-    model: nn.Module, preprocess: Preprocess, config: TrainConfig, split: Split, cache: PhotoCache
+    model: nn.Module,
+    preprocess: Preprocess,
+    config: TrainConfig,
+    split: Split,
+    cache: PhotoCache,
+    outside: OutsidePhotos | None = None,
 ) -> ConfidenceFit:
-    """Fit the calibration and the known score of a trained network.
+    """Fit the calibration, the known score and the thresholds of a trained network.
 
     Args:
         model: The trained network.
         preprocess: Resize, crop and normalisation of its input.
-        config: Settings of the run; half A of its outside photos, if any, teaches the known score.
-        split: Its validation photos set temperature and threshold, its training photos the
+        config: Settings of the run.
+        split: Its validation photos set temperature and thresholds, its training photos the
             prototypes.
         cache: All of these photos, decoded.
-
-    Raises:
-        DataError: There are no photos in the outside folder.
+        outside: Photos of other things: those of half A that the network did not learn from teach
+            the score, half B sets the threshold of sure.
     """
     extract = build_extractor(model, preprocess, config.seed)
     logits, features = extract(cache.subset(split.val))
-    calibration = fit_calibration(logits, torch.from_numpy(split.labels(split.val)))
-    some, labels = pick_per_class(split.train, split.labels(split.train), config.seed)
+    labels = torch.from_numpy(split.labels(split.val))
+    calibration = fit_calibration(logits, labels)
+    some, classes = pick_per_class(split.train, split.labels(split.train), config.seed)
     prototypes = find_prototypes(
-        extract(cache.subset(some))[1], torch.from_numpy(labels), config.seed
+        extract(cache.subset(some))[1], torch.from_numpy(classes), config.seed
     )
 
     def to_inputs(logits: Tensor, features: Tensor) -> Tensor:
         return score_inputs(features, calibrate(logits, calibration), prototypes)
 
-    others = None
-    if config.outside is not None:
-        paths = find_outside(config.outside, "A")
-        others = to_inputs(*extract(decode_folder(config, preprocess, config.outside, paths)))
+    taught, measured = None, {}
+    if outside is not None:
+        learned = config.outside_weight > 0 and outside.can_teach_network()
+        paths = list(outside.for_score() if learned else outside.all_learned())
+        taught = to_inputs(*extract(decode_outside(config, preprocess, outside, paths)))
+        measured = {
+            kind: to_inputs(*extract(decode_outside(config, preprocess, outside, paths)))
+            for kind, paths in outside.measure.items()
+        }
     # Photos that trained the network look surer to it than new ones, so the score is fitted on
     # validation photos, and only the prototypes come from training photos.
-    known = fit_known(to_inputs(logits, features), prototypes, others, config.seed)
-    return ConfidenceFit(logits, calibration, known)
+    known = fit_known(to_inputs(logits, features), prototypes, taught, config.seed)
+    right = logits.argmax(1) == labels
+    scores = {kind: apply_score(known.score, columns) for kind, columns in measured.items()}
+    thresholds = fit_thresholds(known, right, scores)
+    return ConfidenceFit(logits, calibration, known, thresholds)
 
 
 def fit_calibration(logits: Tensor, labels: Tensor, adaptive: bool = True) -> Calibration:
@@ -135,12 +153,11 @@ def build_extractor(model: nn.Module, preprocess: Preprocess, seed: int) -> Feat
     return extract
 
 
-def decode_folder(
-    config: TrainConfig, preprocess: Preprocess, root: Path, paths: list[Path]
+def decode_outside(
+    config: TrainConfig, preprocess: Preprocess, outside: OutsidePhotos, paths: list[str]
 ) -> PhotoCache:
-    """Decode photos that are in no split, at the size that the network needs."""
-    names = [path.relative_to(root).as_posix() for path in paths]
-    return decode_photos(root, names, preprocess.resize_px, config.cache_dir)
+    """Decode outside photos at the size that the network needs."""
+    return decode_photos(Path(outside.root), paths, preprocess.resize_px, config.cache_dir)
 
 
 def pick_per_class(paths: list[str], labels: np.ndarray, seed: int) -> tuple[list[str], np.ndarray]:

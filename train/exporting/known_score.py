@@ -6,6 +6,7 @@ them. benchmarks/known_scores.py compares this score with the usual ones.
 """
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from models.model_file.classifier import KnownScore, find_shortfall, log_odds
+from models.model_file.verdict import Thresholds
+from train.data.outside import ENOUGH, MIN_PHOTOS
+from train.evaluation.open_set import pass_rates, strict_threshold, wrong_share
 
 ACCEPTED = 0.95
 """Fraction of the photos of known landmarks that the threshold accepts."""
@@ -23,8 +27,8 @@ PROTOTYPES, PROTOTYPE_PHOTOS = 2, 100
 MIN_SHARE = 0.2
 """Fraction of a class's photos that a prototype must stand for. A few odd ones, such as drawings,
 get none, or screenshots would pass for landmarks."""
-MIN_PHOTOS = 20
-"""Photos of either kind that a taught score needs."""
+SURE_PER_MILLE = 5
+"""Photos per 1,000 of each kind of other things that may be taken for a landmark, for sure."""
 FOLDS = 5
 """Of the cross-validation."""
 # Weights held back less learn what these outside photos look like, and do worse on landmarks that
@@ -45,12 +49,15 @@ class KnownFit:
             where there were no photos of other things.
         held_out: (N,) float64 scores of the validation photos, each from a fold that did not learn
             from it.
+        held_out_outside: (M,) float64, those of the photos of other things that taught the score;
+            (0,) where there were none.
     """
 
     score: KnownScore
     threshold: float
     figures: dict[str, float]
     held_out: Tensor
+    held_out_outside: Tensor
 
 
 def detection_figures(known: Tensor, other: Tensor) -> dict[str, float]:
@@ -179,7 +186,7 @@ def fit_known(
     if outside is None or min(len(known), len(outside)) < MIN_PHOTOS:
         nearest = known[:, -1].double()
         level = torch.quantile(nearest, 1 - ACCEPTED).item()
-        return KnownFit(KnownScore(0.0, 1.0, prototypes), level, {}, nearest)
+        return KnownFit(KnownScore(0.0, 1.0, prototypes), level, {}, nearest, nearest[:0])
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
@@ -209,4 +216,33 @@ def fit_known(
     counts = {"photos": len(known), "outside_photos": len(outside)}
     held_out = scores[truth == 1]
     threshold = torch.quantile(held_out, 1 - ACCEPTED).item()
-    return KnownFit(score, threshold, figures | counts, held_out)
+    return KnownFit(score, threshold, figures | counts, held_out, scores[truth == 0])
+
+
+def fit_thresholds(known: KnownFit, right: Tensor, measured: Mapping[str, Tensor]) -> Thresholds:
+    """Set the scores from which an answer is maybe and sure.
+
+    Maybe is what 95 % of the validation photos reach; sure is what at most 5 of 1,000 photos of
+    each kind of other things reach, and never less than maybe.
+
+    Args:
+        known: The fitted score.
+        right: (N,) bool, whether the best guess on each validation photo is right.
+        measured: Kind -> (M,) scores of photos that taught neither network nor score. Kinds of
+            fewer than 20 photos are ignored; without 200 in the others, nothing is sure.
+    """
+    usable = {kind: scores for kind, scores in measured.items() if len(scores) >= MIN_PHOTOS}
+    counts = {kind: len(scores) for kind, scores in usable.items()}
+    if sum(counts.values()) < ENOUGH:
+        return Thresholds(known.threshold)
+    sure = max(known.threshold, strict_threshold(usable, SURE_PER_MILLE))
+    return Thresholds(
+        known.threshold,
+        sure,
+        {
+            "maybe": pass_rates(usable, known.threshold),
+            "sure": pass_rates(usable, sure),
+        },
+        counts,
+        wrong_share(known.held_out, right, usable, known.threshold, sure),
+    )

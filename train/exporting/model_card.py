@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from models.files import write_text
+from models.model_file.verdict import Thresholds
 
 
 def describe_known(figures: dict[str, float]) -> str:
@@ -19,6 +20,27 @@ def describe_known(figures: dict[str, float]) -> str:
         f"(cross-validated AUROC {figures['auroc']:.3f}; of them {figures['fpr95']:.1%} are "
         "accepted where 95 % of the landmarks are)."
     )
+
+
+def describe_verdicts(thresholds: Thresholds) -> list[str]:
+    """Tabulate what each verdict lets pass, as lines of Markdown."""
+    if thresholds.sure is None:
+        return [
+            "No answer of this file is sure: it was exported without enough photos of other things "
+            "to measure by.",
+            "",
+        ]
+    counts = thresholds.outside_photos or {}
+    lines = [
+        "Photos of other things that get a name, of the half that taught nothing:",
+        "",
+        "| kind | photos | sure | sure or maybe |",
+        "|---|---|---|---|",
+    ]
+    for kind, count in counts.items():
+        sure, maybe = (thresholds.passes[verdict][kind] for verdict in ("sure", "maybe"))
+        lines.append(f"| {kind} | {count} | {sure:.1%} | {maybe:.1%} |")
+    return [*lines, ""]
 
 
 def write_card(manifest: dict[str, Any], per_class: list[dict[str, Any]], path: Path) -> None:
@@ -68,6 +90,7 @@ def write_card(manifest: dict[str, Any], per_class: list[dict[str, Any]], path: 
         f"Temperature {manifest['temperature']:.3f}, fitted on the validation photos. "
         f"{describe_known(manifest['known'])}",
         "",
+        *describe_verdicts(Thresholds.from_manifest(manifest)),
         "Do not use it to find people, or where a wrong place does harm. Its licence follows from "
         "those of the photos and of the weights it started from.",
         "",

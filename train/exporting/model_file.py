@@ -1,9 +1,9 @@
 """Turn a checkpoint into a model file, and write what belongs to it in the run folder."""
 
-import dataclasses
 import json
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,17 @@ from models.networks.encoder_file import INIT_FILE
 from models.places.landmarks import find_places
 from models.predictor import Predictor
 from train.config import TrainConfig, config_from_dict
+from train.data.outside import OutsidePhotos
 from train.data.photo_cache import decode_photos
 from train.data.split import Split
 from train.engine.checkpoints import load_checkpoint
 from train.engine.recipe import build_preprocess, build_trained
+from train.engine.run_folder import open_outside
 from train.evaluation.plots import plot_confusion, plot_reliability
 from train.evaluation.predictions import Predictions
 from train.evaluation.summary import summarise
-from train.exporting.confidence import fit_confidence
+from train.exporting.confidence import ConfidenceFit, fit_confidence
 from train.exporting.inputs import find_checkpoint
-from train.exporting.known_score import KnownFit
 from train.exporting.model_card import write_card
 from train.exporting.parity import Parity, measure_parity
 
@@ -48,7 +49,7 @@ PRIVATE = (
 )
 
 
-def export_run(run_dir: Path, outside: Path | None = None) -> tuple[Parity, Predictions]:
+def export_run(run_dir: Path, outside: Sequence[Path] = ()) -> tuple[Parity, Predictions]:
     """Write model.pt, model.pt2 and manifest.json of a run from its best checkpoint.
 
     Beside them go a model card and what the file says of the validation photos: predictions.csv,
@@ -56,7 +57,7 @@ def export_run(run_dir: Path, outside: Path | None = None) -> tuple[Parity, Pred
 
     Args:
         run_dir: A run folder with config.json, split.json and checkpoints/best.pt.
-        outside: Photos of none of the landmarks, instead of those of the run's own settings.
+        outside: Folders of photos of none of the landmarks, instead of those of the run.
 
     Raises:
         ParityError: The file scores photos differently; it is removed, and a model file of an
@@ -65,8 +66,7 @@ def export_run(run_dir: Path, outside: Path | None = None) -> tuple[Parity, Pred
     """
     best = find_checkpoint(run_dir)
     config = config_from_dict(json.loads((run_dir / "config.json").read_text("utf-8")))
-    if outside is not None:
-        config = dataclasses.replace(config, outside=outside)
+    others = OutsidePhotos.find(outside) if outside else open_outside(config, run_dir)
     split = Split.load(run_dir / "split.json")
     model = build_trained(config, len(split.class_names), load_checkpoint(best)["model"])
     preprocess = build_preprocess(config, model)
@@ -76,9 +76,9 @@ def export_run(run_dir: Path, outside: Path | None = None) -> tuple[Parity, Pred
     # The same list as the training's, unreadable photos included, so that its cache is found.
     paths = [*split.train, *split.val, *left_out]
     cache = decode_photos(root, paths, preprocess.resize_px, config.cache_dir)
-    fit = fit_confidence(model, preprocess, config, split, cache)
+    fit = fit_confidence(model, preprocess, config, split, cache, others)
     labels = torch.from_numpy(split.labels(split.val))
-    manifest = build_manifest(run_dir, config, split, fit.known)
+    manifest = build_manifest(run_dir, config, split, fit)
 
     # Both files are moved to their names after the gate, so that nobody finds one that failed it.
     # save_model puts the program beside its file: at the name that the second line holds for it.
@@ -108,7 +108,7 @@ def export_run(run_dir: Path, outside: Path | None = None) -> tuple[Parity, Pred
 
 
 def build_manifest(
-    run_dir: Path, config: TrainConfig, split: Split, known: KnownFit
+    run_dir: Path, config: TrainConfig, split: Split, fit: ConfidenceFit
 ) -> dict[str, Any]:
     """Return what a model file records of its run; save_model adds labels and preprocessing."""
     history = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
@@ -120,8 +120,8 @@ def build_manifest(
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "metrics": {"val/photos": len(split.val)},
         "places": {name: place.to_dict() for name, place in places.items()},
-        "known_threshold": known.threshold,
-        "known": known.figures,
+        **fit.thresholds.to_manifest(),
+        "known": fit.known.figures,
         "config": {k: v for k, v in config.to_dict().items() if k not in PRIVATE},
         "data": config.data.resolve().name,
         "split": {"fingerprint": split.fingerprint, "train_photos": len(split.train)},

@@ -9,9 +9,12 @@ import pytest
 from PIL import Image
 
 from models.model_file.evidence import Box
+from models.model_file.verdict import Thresholds, Verdict
 from models.page.answer_html import (
     describe_distance,
     describe_point,
+    describe_refusals,
+    weigh_position,
     write_answers,
     write_evidence,
     write_headline,
@@ -25,23 +28,74 @@ from models.tagging.table import COLUMNS
 PLACE = Place("Tour Eiffel", "tower", "Paris", "FR", 48.8584, 2.2945, "Q243")
 
 
-def make_answer(
-    known: bool = True, evidence: np.ndarray | None = None, probability: float = 0.9
-) -> Answer:
+THRESHOLDS = Thresholds(0.0, 2.0, wrong_share=0.2)
+SYDNEY = Position(-33.8568, 151.2153)
+
+
+def make_answer(verdict: Verdict = "sure", evidence: np.ndarray | None = None) -> Answer:
     """An answer of a network that saw the middle square of a photo of 200 x 100."""
     evidence = np.zeros((1, 4, 4), np.float32) if evidence is None else evidence
-    return Answer({"Eiffel & Co": probability}, known, 1.0, evidence, Box(0.25, 0.0, 0.5, 1.0))
+    return Answer({"Eiffel & Co": 0.3}, verdict, 1.0, evidence, Box(0.25, 0.0, 0.5, 1.0))
 
 
-def test_headline() -> None:
-    known = write_headline(make_answer(), PLACE, 50)
-    assert "<h2>Tour Eiffel</h2><p>Tower in Paris, France</p>" in known
-    bare = write_headline(make_answer(), None, 50)
-    assert "<h2>Eiffel &amp; Co</h2><p>Most likely</p>" in bare
-    assert "<h2>Perhaps Tour" in write_headline(make_answer(probability=0.79), PLACE, 50)
-    unknown = write_headline(make_answer(known=False), None, 1500)
-    assert "Eiffel" not in unknown
-    assert "one of the 1,500 landmarks" in unknown
+def test_headline_of_each_verdict() -> None:
+    sure = write_headline(make_answer(), PLACE, 50, THRESHOLDS)
+    assert "Sure: </span><h2>Tour Eiffel</h2><p>Tower in Paris, France</p></div>" in sure
+    bare = write_headline(make_answer(), None, 50, THRESHOLDS)
+    assert "<h2>Eiffel &amp; Co</h2><p>Most likely</p></div>" in bare
+    maybe = write_headline(make_answer("maybe"), PLACE, 50, THRESHOLDS)
+    assert "Maybe: </span><h2>Looks like Tour Eiffel</h2><p>Tower in Paris, France</p>" in maybe
+    none = write_headline(make_answer("none"), None, 1500, THRESHOLDS)
+    assert "<h2>None of the 1,500</h2>" in none
+    assert "Eiffel" not in none
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "note"),
+    [
+        (THRESHOLDS, "About 1 in 5 photos like this is something else."),
+        (Thresholds(0.0, 2.0, wrong_share=0.0004), "About 1 in 2,500 photos like"),
+        (Thresholds(0.0, 2.0, wrong_share=0.9), "Most photos like this are something else."),
+        (Thresholds(0.0), "not measured on photos of other things, so it is never sure."),
+        (Thresholds(), "so it is never sure."),
+    ],
+)
+def test_a_guess_says_how_often_it_is_wrong(thresholds: Thresholds, note: str) -> None:
+    assert note in write_headline(make_answer("maybe"), PLACE, 50, thresholds)
+    assert note not in write_headline(make_answer("none"), None, 50, thresholds)
+
+
+@pytest.mark.parametrize("share", [0.0, None])
+def test_nothing_is_said_of_what_never_happened(share: float | None) -> None:
+    thresholds = Thresholds(0.0, 2.0, wrong_share=share)
+    assert "something" not in write_headline(make_answer("maybe"), PLACE, 50, thresholds)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "says"),
+    [
+        (
+            Thresholds(),
+            "for every photo, even if the photo shows none of them. This model file was",
+        ),
+        (Thresholds(0.0), "accepts 19 of 20 photos of known landmarks. This model file was not"),
+        (Thresholds(0.0, 2.0), "It says so when a photo looks like none of them."),
+        (
+            Thresholds(
+                0.0,
+                2.0,
+                {"sure": {"scenes": 0.004, "dogs": 0.001}, "maybe": {"scenes": 0.02, "dogs": 0.1}},
+                {"scenes": 1000, "dogs": 500},
+            ),
+            "Measured on 1,500 photos of other things: of each kind, at most 0.4% were named for "
+            "sure, and at most 10.0% were named at all.",
+        ),
+    ],
+)
+def test_the_page_says_what_was_measured(thresholds: Thresholds, says: str) -> None:
+    said = describe_refusals(thresholds)
+    assert says in said
+    assert ("never sure" in said) == (thresholds.sure is None)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +109,43 @@ def test_headline() -> None:
 )
 def test_headline_of_what_is_known(kind: str, city: str, country: str, shown: str) -> None:
     place = Place("Tower", kind, city, country, 1.0, 2.0, "")
-    assert f"<p>{shown}</p>" in write_headline(make_answer(), place, 50)
+    assert f"<p>{shown}</p>" in write_headline(make_answer(), place, 50, THRESHOLDS)
 
 
 def test_no_place_is_nothing_at_all() -> None:
-    assert write_place(None, None) == ""
-    assert "landmark" not in write_place(None, Position(1.0, 2.0))
-    assert "GPS" not in write_place(PLACE, None)
+    assert write_place(make_answer("none"), None, None) == ""
+    assert "landmark" not in write_place(make_answer("none"), None, Position(1.0, 2.0))
+    assert "GPS" not in write_place(make_answer(), PLACE, None)
+
+
+def test_the_map_of_a_guess_is_folded() -> None:
+    assert "<details" not in write_place(make_answer(), PLACE, None)
+    folded = write_place(make_answer("maybe"), PLACE, Position(48.9, 2.3))
+    assert folded.startswith("<details><summary>Where Tour Eiffel is</summary><svg")
+    assert folded.index("</details>") < folded.index("4.6 km from the landmark")
+
+
+def test_a_photo_from_afar_is_not_sure_and_shows_both_pins() -> None:
+    answer, away_km = weigh_position(make_answer(), PLACE, SYDNEY)
+    assert answer.verdict == "maybe"
+    headline = write_headline(answer, PLACE, 50, THRESHOLDS, away_km)
+    assert "Maybe: </span><h2>Looks like Tour Eiffel" in headline
+    assert '<p class="far">But its GPS data says that it was taken 16,964 km away.' in headline
+    assert "1 in 5" not in headline  # the weaker reason
+    shown = write_place(answer, PLACE, SYDNEY)
+    assert shown.startswith("<details open>")
+    assert "a pin at 48.86 N, 2.29 E, and an amber pin where the photo was taken" in shown
+    assert "33.8568° S, 151.2153° E (amber pin), 16,964 km from the landmark" in shown
+
+
+def test_a_photo_from_nearby_stays_sure() -> None:
+    near = Position(48.9, 2.8)  # 37 km
+    answer, away_km = weigh_position(make_answer(), PLACE, near)
+    assert answer.verdict == "sure"
+    assert "far" not in write_headline(answer, PLACE, 50, THRESHOLDS, away_km)
+    assert "amber pin" not in write_place(answer, PLACE, near)
+    for place, position in ((None, SYDNEY), (PLACE, None)):
+        assert weigh_position(answer, place, position) == (answer, None)
 
 
 @pytest.mark.parametrize(
@@ -100,14 +184,28 @@ def test_no_evidence_has_no_frame() -> None:
     assert picture.get("aria-label") == "Evidence for Eiffel & Co"
 
 
+def test_a_refused_guess_has_no_evidence() -> None:
+    assert write_evidence(make_answer("none", np.ones((1, 4, 4), np.float32)), 100, 200) == ""
+
+
+def test_table_says_each_verdict() -> None:
+    values = {"label_1": "Tower", "probability_1": 0.5, "verdict": "sure"}
+    row = dict.fromkeys(COLUMNS, "") | {"latitude": None, "longitude": None} | values
+    assert "<td>Tower</td><td>50%</td><td>sure</td>" in write_answers([row])
+    maybe = write_answers([row | {"verdict": "maybe"}])
+    assert "<td>looks like Tower</td><td>50%</td><td>maybe</td>" in maybe
+    none = write_answers([row | {"verdict": "none"}])
+    assert "<td>none of those known (nearest: Tower)</td><td>50%</td><td>none</td>" in none
+
+
 def test_table_escapes_what_anybody_wrote() -> None:
     row = dict.fromkeys(COLUMNS) | {
         "photo": "<b>.jpg",
         "label_1": "<i>",
         "probability_1": 0.5,
-        "known": False,
+        "verdict": "none",
     }
     bad = dict.fromkeys(COLUMNS) | {"photo": "&.jpg", "error": "<u> is cut off"}
     table = write_answers([row, bad])
-    assert "<td>&lt;b&gt;.jpg</td><td>not a known landmark (nearest: &lt;i&gt;)</td>" in table
+    assert "<td>&lt;b&gt;.jpg</td><td>none of those known (nearest: &lt;i&gt;)</td>" in table
     assert '<td>&amp;.jpg</td><td colspan="6">&lt;u&gt; is cut off</td>' in table

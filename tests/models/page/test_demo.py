@@ -60,7 +60,8 @@ def test_python_client(page: Page, tmp_path: Path, toy_model: Path) -> None:
         list(expected.values()), abs=1e-6
     )
     assert len(expected) == 5 < len(TOY_CLASSES)
-    assert answer["known"] is True  # the toy model has no threshold
+    # The toy model has no thresholds: it refuses nothing and is sure of nothing.
+    assert (answer["verdict"], answer["known"]) == ("maybe", True)
     assert answer["place"] is None
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert list(endpoints) == ["/classify"]
@@ -260,16 +261,16 @@ def ended(toy_model: Path, port_in_use: int, uploads: Path) -> Ended:
 
 @pytest.fixture(scope="module")
 def ended_https(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    """With a certificate, and a model that knows one photo and not the other; ended by Ctrl-C."""
+    """With a certificate, asked for photos of each verdict and one from afar; ended by Ctrl-C."""
     folder = tmp_path_factory.mktemp("https")
-    known, unknown = save_placed_model(toy_model, folder / "model.pt", PLACE)
+    photos = save_placed_model(toy_model, folder / "model.pt", PLACE)
     key, certificate = make_certificate(folder)
     page = Page(
         *("--model", folder / "model.pt", "--port", 7950),
         *("--ssl-certfile", certificate, "--ssl-keyfile", key),
     )
-    photos = [with_position(known, 12.3456, 65.4321), unknown]
-    return ask_and_stop(page, photos, signal.SIGINT)
+    given = [photos.sure, photos.maybe, photos.none, with_position(photos.sure, 12.3456, 65.4321)]
+    return ask_and_stop(page, given, signal.SIGINT)
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
@@ -313,17 +314,17 @@ def test_uploads_are_gone_when_the_page_stops(ended: Ended, uploads: Path) -> No
 
 def test_https_with_a_certificate_of_ones_own(ended_https: Ended) -> None:
     assert ended_https.url.startswith("https://")
-    assert len(ended_https.answers) == 2
+    assert len(ended_https.answers) == 4
 
 
-def test_answer_says_if_the_landmark_is_known_and_where(ended_https: Ended) -> None:
-    known, unknown = ended_https.answers
-    assert known["known"] is True
-    assert known["place"] == PLACE.to_dict()
-    assert unknown["known"] is False
-    assert unknown["place"] is None
-    assert unknown["known_score"] < known["known_score"]
-    assert len(unknown["confidences"]) == 5
+def test_answer_says_the_verdict_and_where(ended_https: Ended) -> None:
+    sure, maybe, none, far = ended_https.answers
+    verdicts = [(answer["verdict"], answer["known"]) for answer in ended_https.answers]
+    assert verdicts == [("sure", True), ("maybe", True), ("none", False), ("maybe", True)]
+    assert sure["place"] == maybe["place"] == far["place"] == PLACE.to_dict()
+    assert none["place"] is None
+    assert none["known_score"] < maybe["known_score"] < sure["known_score"] == far["known_score"]
+    assert len(none["confidences"]) == 5
     # Where the photo was taken is told to nobody.
     assert "12.34" not in ended_https.streams
     assert "12.34" not in ended_https.output

@@ -24,6 +24,7 @@ from tests.support.page_client import ONE_OF_EACH_KIND
 from tests.support.placed_model import (
     HOSTILE,
     HOSTILE_PLACE,
+    Judged,
     rename_classes,
     save_placed_model,
     with_position,
@@ -104,21 +105,20 @@ class Watched:
 
 @dataclass(frozen=True)
 class PlacedPage:
-    """A page whose model knows one photo and not the other; its labels and places are hostile."""
+    """A page with a photo for each verdict; its model's labels and places are hostile."""
 
     url: str
     model: Path
-    known: bytes
-    unknown: bytes
+    photos: Judged
 
 
 @pytest.fixture(scope="module")
 def placed(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlacedPage]:
     path = tmp_path_factory.mktemp("placed") / "model.pt"
-    known, unknown = save_placed_model(toy_model, path, HOSTILE_PLACE)
+    photos = save_placed_model(toy_model, path, HOSTILE_PLACE)
     rename_classes(path, HOSTILE)
     running = Page("--model", path, "--port", 7980)
-    yield PlacedPage(running.url, path, known, unknown)
+    yield PlacedPage(running.url, path, photos)
     output = running.stop()
     assert "Traceback" not in output, output
     assert "48.8" not in output  # where photos were taken is nobody's business
@@ -237,10 +237,13 @@ def test_bad_photos_are_explained_and_the_next_is_answered(watched: Watched) -> 
     assert len(watched.labels()) == 5
 
 
-def test_known_photo_shows_place_map_and_distance(wide: Watched, placed: PlacedPage) -> None:
-    wide.give("castle.jpg", with_position(placed.known, 48.8593, 2.2945))
+def test_sure_photo_shows_place_map_and_distance(wide: Watched, placed: PlacedPage) -> None:
+    wide.give("castle.jpg", with_position(placed.photos.sure, 48.8593, 2.2945))
     assert all(HOSTILE in label for label in wide.labels())
-    assert wide.tab.inner_text("#headline h2") == f"Perhaps {HOSTILE}"
+    assert wide.tab.inner_text("#headline h2") == HOSTILE
+    # For screen readers only.
+    assert wide.tab.locator("#headline .heard").bounding_box()["width"] <= 1
+    assert wide.tab.get_by_role("status").filter(has_text="Sure: ").count() == 1
     assert wide.tab.inner_text("#headline p") == '{{value}}<b> in "><i>Paris, France'
     place = wide.tab.inner_text("#place")
     assert "48.8584° N, 2.2945° E" in place
@@ -254,25 +257,80 @@ def test_known_photo_shows_place_map_and_distance(wide: Watched, placed: PlacedP
     assert link.get_attribute("target") == "_blank"
     assert wide.tab.locator("#place svg[role=img]").bounding_box()["width"] > 300
     assert wide.tab.evaluate("getComputedStyle(document.querySelector('#answer')).filter") == "none"
-    assert "19 of 20" in wide.tab.inner_text("#about")
+    about = wide.tab.inner_text("#about")
+    assert "Measured on 1,250 photos of other things: of each kind" in about
+    assert "at most 0.4% were named for sure, and at most 10.0% were named at all" in about
+
+
+def test_maybe_photo_looks_like_it_and_folds_the_map(wide: Watched, placed: PlacedPage) -> None:
+    wide.give("castle.jpg", placed.photos.maybe)
+    wide.labels()
+    status = wide.tab.get_by_role("status").filter(has_text="Maybe: ")
+    assert f"Looks like {HOSTILE}" in status.inner_text()
+    assert "About 1 in 5 photos like this is something else." in status.inner_text()
+    picture = wide.tab.locator("#place svg[role=img]")
+    assert not picture.is_visible()
+    wide.tab.click("#place summary")
+    picture.wait_for(state="visible")
+    assert "48.8584° N, 2.2945° E" in wide.tab.inner_text("#place")
+
+
+def test_photo_from_afar_is_doubted_and_shows_both_pins(
+    browser: Browser, placed: PlacedPage
+) -> None:
+    for theme in ("light", "dark"):
+        tab = Watched(browser, placed.url, theme, viewport={"width": 390, "height": 844})
+        tab.give("castle.jpg", with_position(placed.photos.sure, -33.8568, 151.2153))
+        tab.labels()
+        assert tab.tab.inner_text("#headline h2") == f"Looks like {HOSTILE}"
+        assert "taken 16,964 km away" in tab.tab.inner_text("#headline .far")
+        assert contrast(tab.tab, "#headline .far") >= 4.5
+        pins = tab.tab.locator("#place svg[role=img] > g")
+        assert pins.count() == 3  # the landmark's in both views
+        assert all(pin.is_visible() for pin in pins.all())
+        assert len({pin.bounding_box()["x"] for pin in pins.all()}) == 3
+        assert tab.tab.evaluate("document.documentElement.scrollWidth") <= 390
+        tab.context.close()
+        assert tab.problems == []
+
+
+def contrast(tab: Tab, selector: str) -> float:
+    """Contrast of a text with the box behind it, by WCAG 2.1."""
+    colours = tab.eval_on_selector(
+        selector,
+        """element => [getComputedStyle(element).color,
+            getComputedStyle(document.querySelector("#verdict")).backgroundColor]""",
+    )
+    levels = []
+    for colour in colours:
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        lines = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        levels.append(0.2126 * lines[0] + 0.7152 * lines[1] + 0.0722 * lines[2])
+    return (max(levels) + 0.05) / (min(levels) + 0.05)
 
 
 def test_unknown_photo_is_said_to_be_so(wide: Watched, placed: PlacedPage) -> None:
-    wide.give("dog.jpg", with_position(placed.unknown, -33.8568, -70.5))
+    wide.give("dog.jpg", with_position(placed.photos.none, -33.8568, -70.5))
     assert len(wide.labels()) == 5
     headline = wide.tab.inner_text("#headline")
-    assert headline.startswith("Not one of the landmarks I know")
-    assert "one of the 6 landmarks that this model knows" in headline
+    assert headline.startswith("None of the 6")
+    assert "one of the landmarks that this model knows" in headline
     filter = wide.tab.evaluate("getComputedStyle(document.querySelector('#answer')).filter")
     assert "grayscale(1)" in filter
     assert wide.tab.query_selector("#place svg") is None
+    wide.tab.check("#why input")
+    assert wide.tab.query_selector("#evidence svg") is None
+    photo = wide.tab.evaluate(
+        "getComputedStyle(document.querySelector('#photo .image-frame img')).filter"
+    )
+    assert photo == "none"
     place = wide.tab.inner_text("#place")
     assert "33.8568° S, 70.5000° W. This position" in place
     assert "landmark" not in place
 
 
 def test_switch_lays_the_evidence_over_the_photo(wide: Watched, placed: PlacedPage) -> None:
-    wide.give("castle.jpg", placed.known)
+    wide.give("castle.jpg", placed.photos.sure)
     wide.labels()
     overlay, photo = wide.tab.locator("#evidence svg"), wide.tab.locator("#photo .image-frame img")
     assert not overlay.is_visible()
@@ -287,7 +345,7 @@ def test_switch_lays_the_evidence_over_the_photo(wide: Watched, placed: PlacedPa
     # The buttons of the photo stay in reach, and the switch stays on.
     wide.clear()
     overlay.wait_for(state="detached")
-    wide.give("other.jpg", placed.unknown)
+    wide.give("other.jpg", placed.photos.maybe)
     overlay.wait_for(state="visible")
     wide.tab.uncheck("#why input")
     overlay.wait_for(state="hidden", timeout=2000)
@@ -300,7 +358,7 @@ def test_nothing_moves_when_an_answer_comes(wide: Watched, placed: PlacedPage) -
         return [wide.tab.locator(part).bounding_box()["y"] for part in parts]
 
     before = tops()
-    for photo in (placed.known, placed.unknown):
+    for photo in placed.photos:
         wide.give("castle.jpg", photo)
         wide.labels()
         assert tops() == before
@@ -309,7 +367,7 @@ def test_nothing_moves_when_an_answer_comes(wide: Watched, placed: PlacedPage) -
 
 
 def test_what_was_said_goes_when_the_next_photo_is_bad(wide: Watched, placed: PlacedPage) -> None:
-    wide.give("castle.jpg", placed.known)
+    wide.give("castle.jpg", placed.photos.sure)
     wide.labels()
     wide.give("broken.jpg", b"no photo")
     wide.tab.wait_for_selector(".toast-body.error")
@@ -319,20 +377,20 @@ def test_what_was_said_goes_when_the_next_photo_is_bad(wide: Watched, placed: Pl
         assert wide.tab.query_selector(f"{part} svg") is None
 
 
-def test_several_photos_say_which_are_known(
+def test_several_photos_say_their_verdicts(
     wide: Watched, placed: PlacedPage, tmp_path: Path
 ) -> None:
     wide.tab.set_viewport_size({"width": 390, "height": 844})
     wide.tab.get_by_role("tab", name="Several photos").click()
-    contents = {"=1+1.jpg": placed.known, "<b>dog.jpg": placed.unknown}
+    contents = {"=1+1.jpg": placed.photos.sure, "<b>dog.jpg": placed.photos.none}
     wide.tab.set_input_files(
         "#files input[type=file]",
         [{"name": n, "mimeType": "image/jpeg", "buffer": c} for n, c in contents.items()],
     )
     link = wide.tab.wait_for_selector("#csv a[download]", timeout=20_000)
     table = wide.tab.inner_text("#table")
-    assert re.search(r"=1\+1\.jpg\s+<img.*yes.*Paris, France\s+48.8584\s+2.2945", table, re.DOTALL)
-    assert re.search(r"dog\.jpg\s+not a known landmark \(nearest: <img.*no\s*$", table, re.DOTALL)
+    assert re.search(r"=1\+1\.jpg\s+<img.*sure.*Paris, France\s+48.8584\s+2.2945", table, re.DOTALL)
+    assert re.search(r"dog\.jpg\s+none of those known \(nearest: <img.*none\s*$", table, re.DOTALL)
     assert wide.tab.evaluate("document.documentElement.scrollWidth") <= 390
     with wide.tab.expect_download() as download:
         link.click()
@@ -340,9 +398,9 @@ def test_several_photos_say_which_are_known(
     with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as file:
         known, unknown = csv.DictReader(file)
     assert known["photo"] == "'=1+1.jpg"  # no formula
-    assert (known["known"], known["place"]) == ("true", HOSTILE)
+    assert (known["verdict"], known["known"], known["place"]) == ("sure", "true", HOSTILE)
     assert (known["latitude"], known["longitude"]) == ("48.8584", "2.2945")
-    assert unknown["known"] == "false"
+    assert (unknown["verdict"], unknown["known"]) == ("none", "false")
     assert unknown["label_1"].startswith(HOSTILE)
     assert unknown["place"] == unknown["latitude"] == unknown["longitude"] == ""
 

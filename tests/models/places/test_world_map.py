@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.path import Path as Outline
 
-from models.places.world_map import draw_map
+from models.places.world_map import SQUEEZE, TOP, UNITS, draw_map
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -88,7 +88,51 @@ def test_the_pins_stand_at_the_point(point: tuple[float, float]) -> None:
         assert 0 <= y <= height
 
 
+def amber_pins(text: str) -> list[tuple[float, ...]]:
+    """Where the tips of the photo's pins are, and how they lean."""
+    return [
+        tuple(map(float, re.findall(r"-?[\d.]+", group.get("transform"))))
+        for group in ET.fromstring(text).findall(f"{SVG}g")
+        if group.find(f"{SVG}path").get("fill") == "var(--amber)"
+    ]
+
+
+def test_a_photo_from_afar_has_a_pin_in_the_world() -> None:
+    text = draw_map(48.8584, 2.2945, (-33.8568, 151.2153))
+    label = ET.fromstring(text).get("aria-label")
+    assert label.endswith("E, and an amber pin where the photo was taken, at 33.86 S, 151.22 E")
+    ((x, y, lean),) = amber_pins(text)
+    assert x / UNITS / SQUEEZE - 180 == pytest.approx(151.2, abs=0.1)
+    assert TOP - y / UNITS == pytest.approx(-33.9, abs=0.1)
+    assert lean > 0
+    assert len(ET.fromstring(text).findall(f"{SVG}g")) == 3
+    assert amber_pins(draw_map(48.8584, 2.2945)) == []
+
+
+def test_a_photo_from_the_region_has_a_pin_in_both_views() -> None:
+    text = draw_map(-16.6, 179.2, (-13.8, -171.8))  # Fiji and Samoa: 9 degrees, over the date line
+    (world_x, _, _), (x, y, lean) = amber_pins(text)
+    assert world_x < 300
+    _, close = ET.fromstring(text).findall(f"{SVG}svg")
+    left, top, wide, high = map(float, close.get("viewBox").split())
+    east = left + (x - float(close.get("x"))) / float(close.get("width")) * wide
+    south = top + y / float(close.get("height")) * high
+    assert (east / UNITS, south / UNITS) == pytest.approx((360 - 171.8, 13.8), abs=0.1)
+    assert lean > 0  # away from the landmark, so that two pins show
+    assert amber_pins(draw_map(0, 0, (0, -0.5)))[1][2] < 0
+
+
+def test_the_world_reaches_as_far_south_as_the_photo() -> None:
+    heights = [
+        float(ET.fromstring(draw_map(0, 0, taken_at)).get("viewBox").split()[3])
+        for taken_at in (None, (-77.8, 166.7), (80, 0))
+    ]
+    assert heights[0] < heights[2] < heights[1]
+
+
 @pytest.mark.parametrize("point", [(91, 0), (0, 181), (math.nan, 0), (0, math.inf)])
 def test_no_map_of_what_is_not_on_earth(point: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="not a point on earth; check the coordinates"):
         draw_map(*point)
+    with pytest.raises(ValueError, match="not a point on earth"):
+        draw_map(0, 0, point)

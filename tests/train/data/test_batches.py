@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from models.model_file.preprocess import Preprocess
 from tests.support.drawing import draw_landmark
-from train.data.batches import EpochBatches, PhotoDataset, draw_balanced
+from train.data.batches import OUTSIDE, EpochBatches, JoinedPhotos, PhotoDataset, draw_balanced
 from train.data.folders import clean_class_name
 from train.data.photo_cache import decode_photos
 from train.data.split import DataError, Split, index_photos, split_by_class
@@ -226,3 +226,39 @@ def test_crop_fills_the_square_and_pad_keeps_the_photo(shapes: PhotoDataset) -> 
     assert wide.all(1).sum() == 20  # 120 x 60 -> 40 x 20
     assert tall.all(0).sum() == 18  # 50 x 90 -> 22 x 40
     assert not square.all(0).any()
+
+
+def test_outside_photos_join_every_batch_each_kind_equally_often() -> None:
+    kinds = np.array([0] * 30 + [1] * 5)
+    batches = EpochBatches(40, 8, 3, True, outside=kinds, outside_size=4)
+    assert (len(batches), batches.batch_size) == (5, 12)
+    drawn = list(batches)
+    plain = list(EpochBatches(40, 8, 3, True))
+    for batch, own in zip(drawn, plain, strict=True):
+        # The landmarks are drawn as without the others.
+        assert [key for key in batch if key[1] < 40] == own
+        assert sum(key[1] >= 40 for key in batch) == 4
+        # Every process of two gets its share.
+        assert [sum(key[1] >= 40 for key in half) for half in (batch[:6], batch[6:])] == [2, 2]
+    others = [key for batch in drawn for key in batch if key[1] >= 40]
+    assert Counter(int(kinds[key[1] - 40]) for key in others) == {0: 10, 1: 10}
+    assert len(set(others)) == len(others)  # a photo's second draw has a number
+    batches.first_batch = 3
+    assert list(batches) == drawn[3:]
+    batches.first_batch, batches.epoch = 0, 1
+    assert [key[1] for batch in batches for key in batch] != [
+        key[1] for batch in drawn for key in batch
+    ]
+
+
+def test_joined_photos_number_on(landmark_photos: Path) -> None:
+    paths = [f"train/00.Red_Tower/{number:03}.jpg" for number in range(6)]
+    cache = decode_photos(landmark_photos, paths, 32, None)
+    transform = build_eval_transform(Preprocess(32, 32))
+    own = PhotoDataset(cache.subset(paths[:4]), np.arange(4), transform, 0)
+    others = PhotoDataset(cache.subset(paths[4:]), np.full(2, OUTSIDE), transform, 0)
+    joined = JoinedPhotos(own, others)
+    assert (len(joined), joined.names) == (6, paths)
+    assert (joined[(0, 3)]["labels"], joined[(0, 4)]["labels"]) == (3, OUTSIDE)
+    assert joined[(0, 5)]["photos"] == 5
+    assert torch.equal(joined[(0, 5)]["images"], others[(0, 1)]["images"])

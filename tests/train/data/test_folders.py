@@ -22,11 +22,11 @@ from train.data.folders import (
     part_folder,
     path_from_class,
 )
+from train.data.outside import find_outside
 from train.data.sources import open_source
 from train.data.split import Split, index_photos, split_by_class
 from train.data.unlabelled import open_photos, photo_keys
 from train.evaluate import labelled_photos
-from train.exporting.inputs import find_outside
 from train.prepare import PrepareConfig, write_split
 
 PHOTOS = {
@@ -84,7 +84,8 @@ WALKS: dict[str, Callable[[Path], list[str]]] = {
     "all photos": lambda root: relative(root, list_photos(root)),
     "evaluate": lambda root: list(labelled_photos(root, ["Eiffel Tower", "Big Ben"])),
     "outside": lambda root: relative(
-        root, sorted(find_outside(root, "A") + find_outside(root, "B"))
+        root,
+        sorted(p for half in "AB" for kind in find_outside([root], half).values() for p in kind),
     ),
     "submission": lambda root: relative(*submission.list_photos(root)),
     "tagging": lambda root: relative(root, sorted(map(Path, find_photos([str(root)])))),

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 import train.evaluation.variants
+from models.command_line import parse_flags
+from models.model_file.torchscript import rewrite_manifest
 from models.photos import read_photo
 from models.predictor import Predictor
 from tests.support.drawing import TOY_CLASSES, draw_landmark
@@ -84,7 +86,7 @@ def test_outside_photos_measure_what_the_file_does_not_know(
     for number in range(6):
         draw_landmark(5, number).save(outside / f"{number}.png")
     (outside / "7.png").write_bytes(b"no photo")
-    config = EvaluateConfig(data=photos, out=out, model=toy_model, outside=outside)
+    config = EvaluateConfig(data=photos, out=out, model=toy_model, outside=(outside,))
     assert main(config) == 0
     metrics = json.loads((out / "metrics.json").read_text())
     rows = list(csv.DictReader((out / "outside.csv").read_text().splitlines()))
@@ -101,8 +103,74 @@ def test_outside_photos_measure_what_the_file_does_not_know(
     assert metrics["known"]["accepted"] == 1.0  # the toy model has no threshold
     assert "Not a known landmark" in (out / "report.html").read_text()
     assert metrics["reliability_uncalibrated"] == metrics["reliability"]  # temperature 1
-    absent = EvaluateConfig(data=photos, out=out, model=toy_model, outside=tmp_path / "absent")
+    absent = EvaluateConfig(data=photos, out=out, model=toy_model, outside=(tmp_path / "absent",))
     assert main(absent) == 2
+
+
+def test_kinds_of_outside_photos_are_told_apart(
+    photos: Path, toy_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for kind, count in (("ruins", 4), ("towns/a", 2), ("towns/b", 3), ("single", 1)):
+        (tmp_path / "others" / kind).mkdir(parents=True)
+        for number in range(count):
+            draw_landmark(4, number).save(tmp_path / "others" / kind / f"{number}.png")
+    model, out = tmp_path / "model.pt", tmp_path / "out"
+    shutil.copy(toy_model, model)
+    others, predictor = tmp_path / "others", Predictor.load(model)
+    scores = {
+        path.relative_to(others).as_posix(): predictor.answer(path)
+        for path in others.rglob("*.png")
+    }
+    half_b = ["ruins/1.png", "ruins/3.png", "towns/b/0.png", "towns/b/1.png", "towns/b/2.png"]
+    values = sorted(scores[photo].known_score for photo in half_b)
+    thresholds = {"known_threshold": values[1], "verdicts": {"sure_threshold": values[3]}}
+    rewrite_manifest(model, predictor.manifest | thresholds)
+    config = EvaluateConfig(data=photos, out=out, model=model, outside=(others,))
+    assert main(config) == 0
+    rows = list(csv.DictReader((out / "outside.csv").read_text().splitlines()))
+    assert {row["photo"]: row["kind"] for row in rows} == {
+        photo: photo.split("/")[0] for photo in half_b
+    }
+    assert [row["verdict"] for row in rows] == ["sure", "sure", "maybe", "maybe", "none"]
+    assert [row["known"] for row in rows] == ["True"] * 4 + ["False"]
+    assert [row["label"] for row in rows] == [scores[row["photo"]].label for row in rows]
+
+    known = json.loads((out / "metrics.json").read_text())["known"]
+    assert known["kinds"] == {"ruins": 2, "towns": 3}
+    assert known["outside_accepted"] == pytest.approx(4 / 5)
+    for verdict, count in (("maybe", 4), ("sure", 2)):
+        named = [row for row in rows if row["verdict"] in ("sure", verdict)]
+        assert len(named) == count
+        assert known["thresholds"][verdict]["passes"] == {
+            kind: pytest.approx(sum(row["kind"] == kind for row in named) / size)
+            for kind, size in known["kinds"].items()
+        }
+        classes = known["thresholds"][verdict]["classes"].values()
+        assert sum(each["outside_photos"] for each in classes) == count
+    said = capsys.readouterr()
+    assert "fewer than 20 outside photos to measure on: ruins (2), single (0), towns" in said.err
+    assert said.err.count("warning: ") == 1
+    assert "R@5" in said.out and "threshold" in said.out
+    assert (out / "figures" / "open_set.png").is_file()
+
+    # Several folders: paths are relative to the folder that holds them all.
+    several = (others / "towns", others / "ruins")
+    assert main(EvaluateConfig(data=photos, out=out, model=model, outside=several)) == 0
+    again = list(csv.DictReader((out / "outside.csv").read_text().splitlines()))
+    assert again == rows
+    for photo in half_b[:2]:
+        (others / photo).write_bytes(b"no photo")
+    assert main(config) == 1
+    assert "none of the 2 photos of 'ruins'" in capsys.readouterr().err
+
+
+def test_outside_may_be_given_several_times() -> None:
+    def parse(*args: str) -> EvaluateConfig:
+        return parse_flags(EvaluateConfig, "evaluate", args=["--data", "d", "--out", "o", *args])
+
+    assert parse().outside == ()
+    assert parse("--outside", "a").outside == (Path("a"),)
+    assert parse("--outside", "a", "--outside", "b").outside == (Path("a"), Path("b"))
 
 
 def test_mistakes_end_in_one_line(
@@ -133,8 +201,8 @@ def test_mistakes_are_told_before_anything_is_loaded(
         "no data folder at": {"data": tmp_path / "absent"},
         "no model file at": {"model": tmp_path / "absent.pt"},
         "no model.pt in": {"model": empty},
-        "no folder of outside photos": {"outside": tmp_path / "absent"},
-        "no photos in": {"outside": empty},
+        "no folder of outside photos": {"outside": (tmp_path / "absent",)},
+        "no photos in": {"outside": (empty,)},
         "no --severities [6]": {"severities": (1, 6)},
     }.items():
         assert main(EvaluateConfig(**right | change)) == 2

@@ -3,12 +3,14 @@
 import pytest
 import torch
 
-from models.model_file.classifier import log_odds
+from models.model_file.classifier import KnownScore, log_odds
 from train.exporting.known_score import (
+    KnownFit,
     apply_score,
     detection_figures,
     find_prototypes,
     fit_known,
+    fit_thresholds,
     measure_known,
     score_inputs,
 )
@@ -102,3 +104,35 @@ def test_what_a_threshold_is_worth() -> None:
     assert figures["top1_on_accepted"] == 1.0
     assert figures["top1_on_rejected"] == 0.0
     assert measure_known(known, right, known, None)["accepted"] == 1.0
+
+
+def fitted(threshold: float) -> KnownFit:
+    held_out = torch.arange(100).double()
+    return KnownFit(KnownScore(), threshold, {}, held_out, held_out[:0])
+
+
+def test_thresholds_come_from_photos_of_each_kind() -> None:
+    right = torch.arange(100) >= 10
+    others = {"food": torch.arange(400.0) / 10, "streets": torch.arange(100.0) / 4}
+    found = fit_thresholds(fitted(5.0), right, others)
+    assert found.maybe == 5.0
+    # Of 400, two may reach it; of 100, none.
+    assert found.sure == pytest.approx(39.7, abs=1e-3)
+    assert found.passes["sure"] == {"food": 0.005, "streets": 0.0}
+    assert found.passes["maybe"] == {"food": 350 / 400, "streets": 80 / 100}
+    assert found.outside_photos == {"food": 400, "streets": 100}
+    # From 5 to 39: of the landmarks 35 %, 30 % with the right name; of the others 82.25 %.
+    between = (348 / 400 + 80 / 100) / 2
+    assert found.wrong_share == pytest.approx(1 - 0.30 / (0.35 + between), abs=1e-9)
+
+
+def test_sure_is_never_easier_than_maybe() -> None:
+    found = fit_thresholds(fitted(90.0), torch.ones(100) > 0, {"food": torch.zeros(300)})
+    assert (found.sure, found.wrong_share) == (90.0, None)
+
+
+@pytest.mark.parametrize("counts", [{}, {"food": 199}, {"food": 150, "streets": 19, "cats": 19}])
+def test_nothing_is_sure_by_guess(counts: dict[str, int]) -> None:
+    others = {kind: torch.zeros(count) for kind, count in counts.items()}
+    found = fit_thresholds(fitted(5.0), torch.ones(100) > 0, others)
+    assert (found.maybe, found.sure, found.passes) == (5.0, None, None)

@@ -88,7 +88,7 @@ def test_export_calibrates_locates_and_learns_what_is_outside(
 
     monkeypatch.setattr(train.exporting.known_score, "MIN_PHOTOS", 2)
     monkeypatch.setattr(train.exporting.known_score, "FOLDS", 2)
-    assert main(ExportConfig(run_dir, outside)) == 0
+    assert main(ExportConfig(run_dir, (outside,))) == 0
     assert f"exported {run_dir / 'model.pt'}: validation top-1" in capsys.readouterr().out
     assert all((run_dir / name).is_file() for name in written)
     taught = Predictor.load(run_dir / "model.pt")
@@ -101,7 +101,7 @@ def test_export_calibrates_locates_and_learns_what_is_outside(
     assert str(outside) not in (run_dir / "manifest.json").read_text()
     assert "learned from 4 photos" in (run_dir / "MODEL_CARD.md").read_text()
     with pytest.raises(ValueError, match="no folder of outside photos"):
-        export_run(run_dir, tmp_path / "absent")
+        export_run(run_dir, [tmp_path / "absent"])
 
 
 def test_mistakes_are_told_before_anything_is_loaded(
@@ -113,8 +113,8 @@ def test_mistakes_are_told_before_anything_is_loaded(
     monkeypatch.setattr(train.exporting.model_file, "export_run", pytest.fail)
     for message, config in {
         "train first, or name a run folder": ExportConfig(tmp_path),
-        "no folder of outside photos": ExportConfig(finished_scratch, tmp_path / "absent"),
-        "no photos in": ExportConfig(finished_scratch, tmp_path),
+        "no folder of outside photos": ExportConfig(finished_scratch, (tmp_path / "absent",)),
+        "no photos in": ExportConfig(finished_scratch, (tmp_path,)),
     }.items():
         assert main(config) == 2
         error = capsys.readouterr().err

@@ -209,6 +209,8 @@ def test_the_app_answers_uploads_and_says_what_is_no_photo(toy_model: Path) -> N
     best = app.classify(photo)
     assert len(best) == 5
     assert all(label in app.answer.value for label in best)
+    assert f"Maybe: </span><h2>Looks like {next(iter(best))}</h2>" in app.answer.value
+    assert "never sure" in app.answer.value  # the toy model was not measured on other photos
     assert app.picture.value == photo
     upload(b"<svg>")
     assert "SVG" in app.answer.value
