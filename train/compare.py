@@ -13,6 +13,7 @@ import tyro
 
 from models.command_line import parse_flags
 from models.files import check_folder, write_text
+from models.model_file.model_path import ModelFileError
 from train.comparison.inputs import find_models
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def main(config: CompareConfig) -> int:
         print(compare(config))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return status
+        return 2 if isinstance(error, ModelFileError) else status  # also one that is damaged
     print(f"written to {config.out}")
     return 0
 

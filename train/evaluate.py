@@ -16,7 +16,7 @@ import tyro
 
 from models.command_line import parse_flags
 from models.files import check_folder, file_digest, write_text
-from models.model_file.model_path import find_model
+from models.model_file.model_path import ModelFileError, find_model
 from train.data.folders import (
     ClassFinder,
     DataError,
@@ -309,7 +309,7 @@ def main(config: EvaluateConfig) -> int:
         metrics = evaluate(config)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return status
+        return 2 if isinstance(error, ModelFileError) else status  # also one that is damaged
     except KeyboardInterrupt:
         print(
             "stopped before the report; run the same command again to start over", file=sys.stderr

@@ -184,6 +184,9 @@ def prepare_folder(config: PrepareConfig, folder: "Folder") -> str:
         split = split_photos(kept, fractions, config.seed)
     except DataError as error:  # the report comes first: it shows where the photos went
         problem = error
+        (config.out / "splits.json").unlink(
+            missing_ok=True
+        )  # of an earlier run: training would use it
         split = {part: sorted(path for path in kept if kept[path][0] == part) for part in PARTS}
     fingerprint = None if problem else write_split(config, split, folder.photos, readable)
     with (

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from models.command_line import parse_flags
 from models.files import atomic, check_folder, code_commit, file_digest
-from models.model_file.model_path import find_model
+from models.model_file.model_path import ModelFileError, find_model
 from models.photos import PHOTO_EXTENSIONS
 from models.photos.folder_walk import walk_files
 from train.data import folders
@@ -288,7 +288,7 @@ def main(config: SubmissionConfig) -> int:
         print(submit(config))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return status
+        return 2 if isinstance(error, ModelFileError) else status  # also one that is damaged
     return 0
 
 

@@ -192,7 +192,10 @@ def test_mistakes_end_in_one_line(
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
+    damaged = tmp_path / "damaged.pt"
+    damaged.write_bytes(config.model.read_bytes()[:500])
     wrong = {
+        "is not a complete model file": {"model": damaged},
         "no data folder": {"data": tmp_path / "absent"},
         "no photos in": {"data": empty},
         "no model file": {"model": tmp_path / "absent.pt"},

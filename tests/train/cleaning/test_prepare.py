@@ -373,6 +373,8 @@ def test_a_thin_class_is_reported_before_it_stops(
             draw_scene(first + photo).save(data / folder / f"{photo}.png")
     for path in sorted(data.glob("New/*" if readable else "*/*"))[1 if readable else 0 :]:
         path.write_bytes(path.read_bytes()[:200])
+    out.mkdir()
+    (out / "splits.json").write_text("of an earlier run, which training would use")
     for files in ("none", "link"):
         assert main(settings(data, out, files=files)) != 0
     said = capsys.readouterr().err.splitlines()[-1]

@@ -179,6 +179,8 @@ def test_mistakes_end_in_one_line(
     out = tmp_path / "out"
     assert main(EvaluateConfig(data=tmp_path / "absent", out=out, model=toy_model)) == 2
     assert main(EvaluateConfig(data=photos, out=out, model=tmp_path / "absent.pt")) == 2
+    (tmp_path / "damaged.pt").write_bytes(toy_model.read_bytes()[:500])
+    assert main(EvaluateConfig(data=photos, out=out, model=tmp_path / "damaged.pt")) == 2
     (photos / "test" / "9.Unknown_Place").mkdir()
     assert main(EvaluateConfig(data=photos, out=out, model=toy_model)) == 1
     errors = capsys.readouterr().err
