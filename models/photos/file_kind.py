@@ -6,6 +6,8 @@ import struct
 
 from PIL.TiffImagePlugin import COMPRESSION_INFO, PREFIXES, ImageFileDirectory_v2
 
+from models.photos.limits import is_avif
+
 CONVERT = "save it as JPEG or PNG and try again"
 
 # First bytes of files that people take for photos, and what these files are.
@@ -119,7 +121,7 @@ def find_unsupported(data: bytes) -> str | None:
             return f"a {name} photo"
     if data.startswith(b"\xff\xd8"):
         return _jpeg_kind(data)
-    if data[4:8] == b"ftyp":
+    if data[4:8] == b"ftyp" and not is_avif(data):
         items = ITEM.findall(data, 0, MAX_INDEX_BYTES)
         other = next((OTHER_ITEMS[item] for item in items if item in OTHER_ITEMS), None)
         is_heic = HEVC_ITEM in items or other is None
