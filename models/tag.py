@@ -46,7 +46,7 @@ class TagConfig:
         "photos and table": ("photos", "out"),
         "model": ("model", "artifact"),
         "hardware": ("workers", "ray"),
-        "places": ("write", "dry_run", "overwrite_gps", "min_score", "undo"),
+        "places": ("write", "dry_run", "include_maybe", "overwrite_gps", "min_score", "undo"),
     }
 
     photos: tyro.conf.Positional[tuple[str, ...]] = ()
@@ -65,15 +65,17 @@ class TagConfig:
     """Tag on a Ray cluster: its address, or local for one on this machine. Photos and --out must be
     reachable under the same path on all its machines."""
     write: Literal["none", "sidecar", "embed"] = "none"
-    """Also write places and keywords of known landmarks: into XMP files beside the photos, or into
-    the photos themselves (with exiftool). Photos that have a position are left alone."""
+    """Also write places and keywords of landmarks that are sure: into XMP files beside the photos,
+    or into the photos themselves (with exiftool). Photos that have a position are left alone."""
     dry_run: bool = False
-    """With --write: list what would be written, and write only the table."""
+    """With --write: list what would be written, by folder, and write only the table."""
+    include_maybe: bool = False
+    """With --write: also for photos with the verdict maybe, of which many are something else."""
     overwrite_gps: bool = False
     """With --write: replace the positions that photos have."""
     min_score: float | None = None
-    """With --write: only for photos whose known_score in the table is at least this; none: for all
-    that count as known. The model's card says how many wrong ones a score lets through."""
+    """With --write: only for photos whose known_score in the table is at least this. The verdict
+    counts, too."""
     undo: Path | None = None
     """Undo what --write has written: give the journal that it named. Nothing else is done."""
 
@@ -108,11 +110,14 @@ def check_config(config: TagConfig) -> None:
         raise UsageError("--model and --artifact exclude each other")
     if config.model is not None:
         find_model(config.model)
-    settings = (config.dry_run, config.overwrite_gps, config.min_score is not None)
-    if config.write == "none" and any(settings):
-        raise UsageError(
-            "--dry-run, --overwrite-gps and --min-score need --write sidecar or --write embed"
-        )
+    given = {
+        "--dry-run": config.dry_run,
+        "--include-maybe": config.include_maybe,
+        "--overwrite-gps": config.overwrite_gps,
+        "--min-score": config.min_score is not None,
+    }
+    if config.write == "none" and (flags := [flag for flag, is_given in given.items() if is_given]):
+        raise UsageError(f"{' and '.join(flags)} without --write sidecar or --write embed")
     check_names(config.photos)
     if config.write == "embed":
         check_exiftool()
@@ -139,9 +144,15 @@ def tag(config: TagConfig) -> int:
         if config.write != "none":
             from models.metadata.write_places import record_places
 
-            embedded = config.write == "embed"
-            settings = (embedded, config.dry_run, config.overwrite_gps, config.min_score)
-            record_places(table, tagger.predictor, *settings)
+            record_places(
+                table,
+                tagger.predictor,
+                embedded=config.write == "embed",
+                dry_run=config.dry_run,
+                include_maybe=config.include_maybe,
+                overwrite_gps=config.overwrite_gps,
+                min_score=config.min_score,
+            )
         # Only now: a run that is stopped while it writes places resumes with all rows.
         table.finish()
     failed = counts.photos - counts.read
@@ -150,8 +161,9 @@ def tag(config: TagConfig) -> int:
     if failed > len(errors):
         print(f"... and {failed - len(errors):,} more: see error in {config.out}", file=sys.stderr)
     print(
-        f"{counts.photos:,} photos: {counts.read:,} tagged "
-        f"({counts.read - counts.known:,} not a known landmark), "
+        f"{counts.photos:,} photos: {counts.read:,} tagged ({counts.sure:,} sure, "
+        f"{counts.maybe:,} maybe, {counts.read - counts.sure - counts.maybe:,} none of the "
+        f"landmarks), "
         f"{failed:,} could not be read; {config.out}"
     )
     return 0 if counts.read else 1

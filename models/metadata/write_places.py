@@ -25,32 +25,60 @@ def record_places(
     predictor: "Predictor",
     embedded: bool,
     dry_run: bool,
+    include_maybe: bool,
     overwrite_gps: bool,
     min_score: float | None,
 ) -> None:
-    """Write the places of known landmarks, or list what would be written; print the outcome.
+    """Write the places of landmarks, or list what would be written; print the outcome.
 
     Args:
         table: Rows of all photos. The journal lies beside its output.
         predictor: The model that made the rows.
         embedded: Into the photo itself where its format allows that; else into a sidecar.
         dry_run: Change nothing.
+        include_maybe: Also write where the verdict is maybe; else only where it is sure.
         overwrite_gps: Also write where a photo has a position.
-        min_score: Only where known_score is at least this; None: for all known landmarks.
+        min_score: Only where known_score is at least this.
     """
+    if not any(predictor.place(label) for label in predictor.class_names):
+        print(
+            "this model file knows no places, so none are written: add landmarks.csv to its photos "
+            "and export it again"
+        )
+        return
+    if predictor.thresholds.sure is None and not include_maybe:
+        print(
+            "this model file was not measured on photos of other things, so no answer is sure and "
+            "nothing is written; --include-maybe writes what it takes for a landmark"
+        )
+        return
     path = table.out.with_name(table.out.name + ".journal")
     journal = None if dry_run else Journal(path)
-    sure = (
-        (photo, row)
-        for photo, row in table.photos()
-        if row["known"] and (min_score is None or row["known_score"] >= min_score)
-    )
-    outcomes = write_places(sure, predictor, embedded, journal, overwrite_gps)
+    verdicts = {"sure", "maybe"} if include_maybe else {"sure"}
+    scores: dict[Path, str] = {}  # of a dry run, whose lines show them
+
+    def chosen() -> Iterator[tuple[Path, Row]]:
+        for photo, row in table.photos():
+            score = row["known_score"]
+            if row["verdict"] in verdicts and (min_score is None or score >= min_score):
+                if dry_run:
+                    scores[photo] = f"{row['verdict']}, score {score:.2f}"
+                yield photo, row
+
+    counts = table.counts()
+    total = counts.sure + counts.maybe if include_maybe else counts.sure
     tally: Counter[str] = Counter()
-    for outcome in tqdm(outcomes, "writing places", table.counts().known, unit="photo"):
+    planned: list[Outcome] = []
+    outcomes = write_places(chosen(), predictor, embedded, journal, overwrite_gps)
+    for outcome in tqdm(outcomes, "writing places", total, unit="photo"):
         tally[outcome.action] += 1
-        if dry_run or outcome.action == "fail":
-            tqdm.write(one_line(f"{outcome.action} {outcome.photo}: {outcome.note}"))
+        if dry_run:
+            planned.append(outcome)
+        elif outcome.action == "fail":
+            tqdm.write(one_line(f"fail {outcome.photo}: {outcome.note}"))
+    for outcome in sorted(planned, key=lambda each: (each.photo.parent, each.photo.name)):
+        said = f"{outcome.action} {outcome.photo} ({scores[outcome.photo]}): {outcome.note}"
+        print(one_line(said))
     done = (
         f"{tally['embed']:,} photos and {tally['sidecar']:,} sidecars; "
         f"{tally['skip']:,} left alone, {tally['fail']:,} not possible"

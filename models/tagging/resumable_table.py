@@ -13,11 +13,12 @@ from models.tagging.table import COLUMNS, Row, TableError, printable, read_table
 
 @dataclass(frozen=True)
 class Counts:
-    """How many photos there are, could be read, and show a known landmark."""
+    """How many photos there are, could be read, and got the verdicts sure and maybe."""
 
     photos: int
     read: int
-    known: int
+    sure: int
+    maybe: int
 
 
 class ResumableTable:
@@ -41,8 +42,8 @@ class ResumableTable:
             digest: sha256 of the model file; all rows of a table come from one model.
 
         Raises:
-            TableError: The rows come from another model, the file is not from this command, or
-                another run is making the same table.
+            TableError: The rows come from another model, the file is not from this version of this
+                command, or another run is making the same table.
         """
         self.out, self.path = out, out.with_name(out.name + ".partial")
         try:
@@ -73,6 +74,12 @@ class ResumableTable:
             f"(key BLOB UNIQUE NOT NULL, path BLOB NOT NULL, {', '.join(COLUMNS)})",
         ):
             self._file.execute(line)
+        columns = [name for _, name, *_ in self._file.execute("PRAGMA table_info(tagged)")]
+        if columns != ["key", "path", *COLUMNS]:
+            raise TableError(
+                f"{self.path} was begun by another version of this command, with other columns; "
+                "delete it to start over"
+            )
         source = self.path
         if self.out.exists() and self.counts().photos == 0:
             source = self.out
@@ -153,7 +160,8 @@ class ResumableTable:
     def counts(self) -> Counts:
         """Count the rows so far."""
         found = self._file.execute(
-            "SELECT count(*), coalesce(sum(error IS NULL), 0), coalesce(sum(known), 0) FROM tagged"
+            "SELECT count(*), coalesce(sum(error IS NULL), 0), "
+            "coalesce(sum(verdict = 'sure'), 0), coalesce(sum(verdict = 'maybe'), 0) FROM tagged"
         )
         return Counts(*found.fetchone())
 

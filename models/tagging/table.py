@@ -11,16 +11,15 @@ from models.files import atomic
 
 Row = dict[str, Any]
 COLUMNS: dict[str, type] = {
-    "photo": str,
-    "verdict": str,
+    **dict.fromkeys(("photo", "verdict", "landmark"), str),
+    **dict.fromkeys(("place", "city", "country", "country_code"), str),
+    **dict.fromkeys(("latitude", "longitude", "distance_km"), float),
     **{
         f"{what}_{rank}": kind
         for rank in range(1, 6)
         for what, kind in (("label", str), ("probability", float))
     },
     **{"known": bool, "known_score": float},
-    **dict.fromkeys(("place", "city", "country", "country_code"), str),
-    **dict.fromkeys(("latitude", "longitude"), float),
     **dict.fromkeys(("box_left", "box_top", "box_width", "box_height"), float),
     **dict.fromkeys(("model", "model_version", "model_digest", "error"), str),
 }
@@ -74,7 +73,8 @@ def read_table(path: Path) -> Iterator[Row]:
             yield {name: row[name] for name in COLUMNS}
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise TableError(
-            f"{path} is not a table from this command; delete it or name another with --out"
+            f"{path} is not a table from this version of this command; delete it or name another "
+            "with --out"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Turn a photo into its row of a table: labels, whether it is known, place, evidence, model."""
+"""Turn a photo into its row of a table: verdict, place, guesses, evidence, model."""
 
 import math
 import os
@@ -7,8 +7,10 @@ from pathlib import Path
 
 from models.command_line import first_line
 from models.model_file.evidence import find_box
+from models.model_file.verdict import doubt
 from models.photos import PhotoError
-from models.places.landmarks import country_name
+from models.photos.gps import read_position
+from models.places.landmarks import country_name, distance_km
 from models.predictor import Predictor
 from models.tagging.table import COLUMNS, Row, printable
 
@@ -54,8 +56,17 @@ class Tagger:
 
     def _describe(self, path: str) -> Row:
         answer = self.predictor.answer(path)
+        place = self.predictor.place(answer.label) if answer.known else None
+        # Only for a guess with a place, which few photos of a library have.
+        own = None if place is None else read_position(path)
+        away = None
+        if place is not None and own is not None:
+            away = distance_km(own.latitude, own.longitude, place.latitude, place.longitude)
+        verdict = doubt(answer.verdict, away)
         said: Row = {
-            "verdict": answer.verdict,
+            "verdict": verdict,
+            "landmark": printable(answer.label) if verdict == "sure" else None,
+            "distance_km": away and round(away, 3),
             "known": answer.known,
             "known_score": _rounded(answer.known_score),
         }
@@ -69,7 +80,6 @@ class Tagger:
         if box is not None:
             sides = ("left", "top", "width", "height")
             said |= {f"box_{side}": _rounded(getattr(box, side)) for side in sides}
-        place = self.predictor.place(answer.label) if answer.known else None
         if place is not None:
             said |= {
                 "place": place.name,

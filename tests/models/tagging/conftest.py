@@ -38,13 +38,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(toy_model: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy model with places, and a threshold that half of the photos reach."""
+    """The toy model with places, and a threshold that half of the photos reach: all are sure."""
     path = shutil.copy(toy_model, tmp_path_factory.mktemp("model") / "model.pt")
     predictor = Predictor.load(path)
     answers = [predictor.answer(photo) for photo in find_photos([str(photos)])]
     scores = sorted(answer.known_score for answer in answers)
+    threshold = (scores[3] + scores[4]) / 2
     manifest = predictor.manifest | {
-        "known_threshold": (scores[3] + scores[4]) / 2,
+        "known_threshold": threshold,
+        "verdicts": {"sure_threshold": threshold},
         "places": {label: PLACE for label in predictor.class_names},
     }
     rewrite_manifest(path, manifest)

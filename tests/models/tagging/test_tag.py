@@ -39,7 +39,8 @@ def test_rows_say_what_the_model_says(
     model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert run(model, tmp_path / "tags.json", photos) == 0
-    assert "8 photos: 8 tagged (4 not a known landmark), 0 could not be" in capsys.readouterr().out
+    said = "8 photos: 8 tagged (4 sure, 0 maybe, 4 none of the landmarks), 0 could not be read"
+    assert said in capsys.readouterr().out
     rows = json.loads((tmp_path / "tags.json").read_text(encoding="utf-8"))
     assert [row["photo"] for row in rows] == list(find_photos([photos.as_posix()]))
     predictor = Predictor.load(model)
@@ -145,9 +146,10 @@ def test_a_name_that_cannot_be_printed_stops_nothing(
     folder.mkdir()
     for name in ("a.jpg", "b東京.jpg", "c.jpg"):
         draw_landmark(1, 1).save(folder / name)
-    # Every photo counts as known.
+    # Every photo is sure.
     path = shutil.copy(model, tmp_path / "model.pt")
-    rewrite_manifest(path, Predictor.load(path).manifest | {"known_threshold": -1e9})
+    levels = {"known_threshold": -1e9, "verdicts": {"sure_threshold": -1e9}}
+    rewrite_manifest(path, Predictor.load(path).manifest | levels)
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "cp1252"))
     line = [str(folder), "--out", str(tmp_path / "t.csv"), "--model", str(path), "--write", how]
     for more in (["--dry-run"], []):
@@ -314,7 +316,7 @@ def test_places_are_listed_written_and_undone(
     sure = sorted(row["known_score"] for row in rows)[1]
     assert run(model, out, folder, write=how, dry_run=True, overwrite_gps=True, min_score=sure) == 0
     shown = capsys.readouterr().out
-    assert sum(f"{path}: " in shown for path in known) == 3
+    assert sum(f"{path} (sure, score " in shown for path in known) == 3
     for path in before:
         assert (b"Tour Rouge" in path.read_bytes()) == (how == "embed" and path in known)
         sidecar = path.with_name(f"{path.name}.xmp")
