@@ -199,7 +199,7 @@ def test_mistakes_end_in_one_line_and_no_run(
         (tiny(landmark_photos, run_dir, backbone="resnet81"), "no backbone"),
         (tiny(landmark_photos, run_dir, weights=tmp_path / "absent"), "no weights file"),
         (
-            tiny(landmark_photos, run_dir, outside=tmp_path / "absent"),
+            tiny(landmark_photos, run_dir, outside=(tmp_path / "absent",)),
             "no folder of outside photos",
         ),
         (tiny(landmark_photos, run_dir, pretrained=True), "Two ways out"),
