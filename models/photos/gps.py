@@ -104,10 +104,12 @@ def find_sidecars(photo: Path) -> list[Path]:
 
 
 def _read_start(path: Path, length: int) -> bytes:
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its other end
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its other end
         raise OSError(f"{path} is not a file")
     with path.open("rb") as file:
-        return file.read(length)
+        # read() allocates what it is asked for, 50 MB per photo; some file systems say size 0.
+        return file.read(min(length, status.st_size or length))
 
 
 def _from_photo(data: bytes) -> Position | None:

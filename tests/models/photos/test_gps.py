@@ -4,6 +4,7 @@ import shutil
 import struct
 import subprocess
 import time
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -179,6 +180,20 @@ def test_what_is_no_file_has_no_position(tmp_path: Path) -> None:
     os.truncate(big, MAX_BYTES + 1)
     for path in (tmp_path / "none.jpg", tmp_path, tmp_path / "pipe", big, "\0", "x" * 5000, ""):
         assert read_position(path) is None
+
+
+def test_a_small_photo_takes_little_memory(tmp_path: Path) -> None:
+    """Room for the largest photo was taken for each one, and took a third of the time."""
+    path = tmp_path / "small.jpg"
+    path.write_bytes(photo(exif=gps()))
+    read_position(path)  # what is imported on the way does not count
+    tracemalloc.start()
+    try:
+        assert as_tuple(read_position(path)) == EIFFEL
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < MAX_BYTES / 10
 
 
 def test_mutated_photos_give_a_position_on_earth_or_none() -> None:
