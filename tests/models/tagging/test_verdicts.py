@@ -1,15 +1,18 @@
 """Verdicts in the table, what they let through to --write, and what a photo's position changes."""
 
 import csv
+import os
 import shutil
 from pathlib import Path
 
+import pyarrow
 import pytest
 
 from models.model_file.torchscript import rewrite_manifest
 from models.predictor import Predictor
 from models.tag import TagConfig, main
 from models.tagging.photo_list import find_photos
+from models.tagging.ray_tagging import TagBatch
 from models.tagging.resumable_table import ResumableTable
 from models.tagging.table import COLUMNS, TableError, read_table
 from models.tagging.tagger import Tagger
@@ -50,9 +53,12 @@ def test_the_table_begins_with_the_verdict(judging: Path, photos: Path, tmp_path
     assert run(judging, out, photos) == 0
     with out.open(newline="") as file:
         header = next(csv.reader(file))
-    assert header[:4] == ["photo", "verdict", "landmark", "place"]
-    assert header.index("longitude") < header.index("label_1") < header.index("known")
-    assert header[header.index("known") + 1] == "known_score"
+    assert header[:3] == ["photo", "verdict", "landmark"]
+    place = ["place", "city", "country", "country_code", "latitude", "longitude", "distance_km"]
+    assert header[3:10] == place
+    guesses = [f"{what}_{rank}" for rank in range(1, 6) for what in ("label", "probability")]
+    assert header[10:20] == guesses
+    assert header[20:23] == ["known", "known_score", "box_left"]
     rows = list(read_table(out))
     assert sorted(row["verdict"] for row in rows) == ["maybe"] * 2 + ["none"] * 4 + ["sure"] * 2
     for row in rows:
@@ -76,13 +82,19 @@ def test_only_what_is_sure_is_written_unless_told(
 def test_a_dry_run_shows_scores_by_folder(
     judging: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    out = tmp_path / "tags.csv"
+    folder, out = shutil.copytree(photos, tmp_path / "photos"), tmp_path / "tags.csv"
+    predictor = Predictor.load(judging)
+    known = next(path for path in find_photos([str(folder)]) if predictor.answer(path).known)
+    # It is found first, and listed after the photos of the folder above.
+    (folder / "0").mkdir()
+    shutil.move(known, folder / "0")
     flags = {"write": "sidecar", "dry_run": True, "include_maybe": True}
-    assert run(judging, out, photos, **flags) == 0
+    assert run(judging, out, folder, **flags) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sidecar ")]
     rows = {Path(row["photo"]): row for row in read_table(out) if row["known"]}
     shown = sorted(rows, key=lambda path: (path.parent, path.name))
     assert len(lines) == 4
+    assert shown != list(rows)
     for line, path in zip(lines, shown, strict=True):
         row = rows[path]
         assert f"{path} ({row['verdict']}, score {row['known_score']:.2f}): " in line
@@ -129,6 +141,22 @@ def test_a_photo_from_afar_is_not_sure(
     assert (row["landmark"] is None) is (verdict == "maybe")
     assert (row["distance_km"] > 50) is (verdict == "maybe")
     assert row["place"] == "Tour Rouge"
+
+
+def test_a_worker_of_a_cluster_judges_the_same(judging: Path, photos: Path, tmp_path: Path) -> None:
+    tagger = Tagger(Predictor.load(judging))
+    paths = list(find_photos([str(photos)]))
+    best = max(paths, key=lambda photo: tagger.tag(photo)["known_score"])
+    afar = tmp_path / "afar.jpg"
+    afar.write_bytes(with_position(Path(best).read_bytes(), -33.9, 151.2))
+    paths.append(str(afar))
+    names = [os.fsencode(path) for path in paths]
+    worker = TagBatch(str(judging), None, str(tmp_path))
+    rows = worker(pyarrow.table({"path": names, "found_as": names})).to_pylist()
+    assert rows == [tagger.tag(path) for path in paths]
+    assert {row["verdict"] for row in rows} == {"sure", "maybe", "none"}
+    assert (rows[-1]["verdict"], rows[-1]["landmark"]) == ("maybe", None)
+    assert rows[-1]["distance_km"] > 50
 
 
 def test_no_distance_without_a_known_landmark(judging: Path, tmp_path: Path) -> None:
