@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import tyro
 
 from models.command_line import parse_flags
+from models.environment import MissingPackage, require
 from models.metadata.exiftool import ExiftoolError, check_exiftool
 from models.model_file.model_path import ModelFileError, find_model
 from models.tagging.photo_list import PhotosNotFound, check_names, find_photos
@@ -84,12 +85,15 @@ class UsageError(ValueError):
     """Flags that do not fit together; the message names the fix."""
 
 
+MISTAKES = (UsageError, PhotosNotFound, TableError, ModelFileError, ExiftoolError, MissingPackage)
+
+
 def check_config(config: TagConfig) -> None:
     """Refuse what would fail after hours, before torch is imported.
 
     Raises:
-        UsageError: And TableError, PhotosNotFound, ModelFileError, ExiftoolError: in one line what
-            to change.
+        UsageError: And TableError, PhotosNotFound, ModelFileError, ExiftoolError, MissingPackage:
+            in one line what to change.
     """
     if config.undo is not None:
         if config.photos or config.out:
@@ -104,6 +108,8 @@ def check_config(config: TagConfig) -> None:
         raise UsageError(f"no folder {config.out.absolute().parent} for --out")
     if config.out.is_dir():
         raise UsageError(f"--out {config.out} is a folder")
+    if config.ray is not None:
+        require("--ray", ["ray", "pyarrow"])
     if config.workers is not None and config.workers < 1:
         raise UsageError("--workers needs at least 1")
     if config.model is not None and config.artifact is not None:
@@ -216,7 +222,7 @@ def main(config: TagConfig) -> int:
         if config.ray is None:
             warm_up()
         return tag(config)
-    except (UsageError, PhotosNotFound, TableError, ModelFileError, ExiftoolError) as error:
+    except MISTAKES as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (WorkerError, OSError, sqlite3.Error) as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from models.command_line import parse_flags
+from models.environment import TRAINING
 from models.files import write_text
 from train.comparison.inputs import find_models
 
@@ -148,4 +149,4 @@ def main(config: CompareConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_flags(CompareConfig, prog="python -m train.compare", examples=EXAMPLES)))
+    sys.exit(main(parse_flags(CompareConfig, "python -m train.compare", EXAMPLES, TRAINING)))

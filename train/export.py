@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from models.command_line import parse_flags
+from models.environment import TRAINING
 from train.data.outside import list_kinds
 from train.exporting.inputs import find_checkpoint
 
@@ -58,4 +59,4 @@ def main(config: ExportConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_flags(ExportConfig, prog="python -m train.export", examples=EXAMPLES)))
+    sys.exit(main(parse_flags(ExportConfig, "python -m train.export", EXAMPLES, TRAINING)))

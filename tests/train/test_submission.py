@@ -207,7 +207,7 @@ def test_mistakes_end_in_one_line(
     assert "none of the 1 photos" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "nbconvert", None)
     assert main(config) == 1
-    assert "nbconvert, which is missing" in capsys.readouterr().err
+    assert "a submission needs nbconvert; install: " in capsys.readouterr().err
     assert not config.out.exists()
 
 

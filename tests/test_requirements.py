@@ -1,0 +1,105 @@
+"""Serving works with requirements-serve.txt; what needs more says in one line what installs it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.environment import MissingPackage, install_command, require
+from tests.support.serving_set import ROOT, pins, serving_environment
+from tests.test_commands import MISTAKES
+
+SERVING_COMMANDS = {"train.download", "train.promote", "train.prune", "models.tag", "demo"}
+RUN_ALL = """
+import json, runpy, sys
+answers = []
+for module, *args in json.loads(sys.argv[1]):
+    print("--", module, file=sys.stderr, flush=True)
+    sys.argv = [module, *args]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        answers.append(0)
+    except SystemExit as end:
+        answers.append(end.code or 0)
+print("\\n" + json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a Python with the serving set only."""
+    return serving_environment(tmp_path_factory.mktemp("serving"))
+
+
+def answers_of(calls: list[list[str]], environment: dict[str, str]) -> list[tuple[int, str]]:
+    """Run commands in one fresh process: exit status and standard error of each."""
+    run = subprocess.run(
+        [sys.executable, "-c", RUN_ALL, json.dumps(calls)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    errors = re.split(r"^-- .*\n", run.stderr, flags=re.MULTILINE)[1:]
+    return list(zip(json.loads(run.stdout.splitlines()[-1]), errors, strict=True))
+
+
+def test_every_pin_is_exact_and_has_a_reason() -> None:
+    serve, rest = pins("requirements-serve.txt"), pins("requirements.txt")
+    for line in [*serve.values(), *rest.values()]:
+        assert re.fullmatch(r"[\w\[\]-]+==[\w.]+ +# .+", line), line
+    assert not set(serve) & set(rest)
+    assert not set(serve) & {"torch", "torchvision", "timm", "ray[data]", "pyarrow", "pytest"}
+    first = (ROOT / "requirements.txt").read_text().splitlines()[0]
+    assert first.split()[:2] == ["-r", "requirements-serve.txt"]
+
+
+def test_every_help_needs_only_the_serving_set(serving: dict[str, str]) -> None:
+    for call, (status, errors) in zip(
+        MISTAKES, answers_of([[name, "--help"] for name in MISTAKES], serving), strict=True
+    ):
+        assert (status, errors) == (0, ""), call
+
+
+def test_what_needs_more_says_in_one_line_what_installs_it(serving: dict[str, str]) -> None:
+    training = sorted(set(MISTAKES) - SERVING_COMMANDS)
+    assert len(training) > 8
+    calls = [[name, *MISTAKES[name]] for name in training if name != "train.notebooks"]
+    calls += [
+        ["train.notebooks"],
+        ["models.tag", "models", "--out", "tags.parquet"],
+        ["models.tag", "models", "--out", "tags.csv", "--ray", "local"],
+    ]
+    for call, (status, errors) in zip(calls, answers_of(calls, serving), strict=True):
+        (line,) = errors.splitlines()
+        assert status == 2 and line.startswith("error: "), (call, line)
+        assert " needs " in line and line.endswith("-m pip install -r requirements.txt"), line
+
+
+def test_a_notebook_says_what_installs_the_rest(serving: dict[str, str]) -> None:
+    command = [sys.executable, "-c", "import train.notebook_support.lesson"]
+    run = subprocess.run(command, cwd=ROOT, env=serving, capture_output=True, text=True)
+    assert run.stderr.splitlines()[-1].endswith("-m pip install -r requirements.txt")
+
+
+def test_commands_that_need_no_more_do_their_work(serving: dict[str, str]) -> None:
+    calls = [[name, *MISTAKES[name]] for name in sorted(SERVING_COMMANDS)]
+    for call, (status, errors) in zip(calls, answers_of(calls, serving), strict=True):
+        assert status in (1, 2) and "requirements" not in errors, (call, errors)
+
+
+def test_require(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    require("this", ["json", "re"])
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(sys, "executable", str(ROOT / ".venv" / "bin" / "python"))
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(MissingPackage) as caught:
+        require("python -m train.transfer", ["json", "torch"])
+    install = ".venv/bin/python -m pip install -r requirements.txt"
+    assert str(caught.value) == f"python -m train.transfer needs torch; install: {install}"
+    monkeypatch.chdir(tmp_path)  # elsewhere, as a program that uses the Predictor may run
+    assert install_command() == f"{ROOT}/.venv/bin/python -m pip install -r {ROOT}/requirements.txt"
