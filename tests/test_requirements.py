@@ -1,9 +1,12 @@
 """Serving works with requirements-serve.txt; what needs more says in one line what installs it."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,32 @@ def test_commands_that_need_no_more_do_their_work(serving: dict[str, str]) -> No
     calls = [[name, *MISTAKES[name]] for name in sorted(SERVING_COMMANDS)]
     for call, (status, errors) in zip(calls, answers_of(calls, serving), strict=True):
         assert status in (1, 2) and "requirements" not in errors, (call, errors)
+
+
+def test_make_installs_what_a_target_needs(tmp_path: Path) -> None:
+    for name in ("Makefile", "requirements-serve.txt", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+
+    def installs(target: str) -> list[str]:
+        plan = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True)
+        assert plan.returncode == 0, plan.stderr
+        return re.findall(r"pip install .*-r (\S+)", plan.stdout)
+
+    both = ["requirements-serve.txt", "requirements.txt"]
+    assert installs("demo") == both[:1]
+    assert [installs(target) for target in ("test", "quick", "lint")] == [both] * 3
+    marks = tmp_path / ".venv" / "ready", tmp_path / ".venv" / "serve"
+    marks[0].parent.mkdir()
+    marks[0].touch()  # made before there were two files
+    assert (installs("demo"), installs("test")) == (both[:1], both)
+    now = time.time()
+    os.utime(tmp_path / "requirements-serve.txt", (now + 1, now + 1))
+    for mark, seconds in zip(marks, (3, 2), strict=True):
+        mark.touch()
+        os.utime(mark, (now + seconds, now + seconds))
+    assert installs("demo") == installs("test") == []
+    os.utime(tmp_path / "requirements-serve.txt", (now + 4, now + 4))
+    assert (installs("demo"), installs("test")) == (both[:1], both)
 
 
 def test_require(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
