@@ -1,5 +1,6 @@
-"""What the environment decides: data and cache folders; W&B's project, key and mode; packages."""
+"""What the environment decides: folders, cores, packages; W&B's project, key and mode."""
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -70,6 +71,13 @@ def home_folder() -> Path | None:
         return Path.home()
     except RuntimeError:
         return None
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    with contextlib.suppress(AttributeError):  # only Linux says
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def project_name() -> str:

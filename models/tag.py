@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import tyro
 
 from models.command_line import parse_flags
-from models.environment import MissingPackage, require
+from models.environment import MissingPackage, cores, require
 from models.metadata.exiftool import ExiftoolError, check_exiftool
 from models.model_file.model_path import ModelFileError, find_model
 from models.tagging.photo_list import PhotosNotFound, check_names, find_photos
 from models.tagging.table import TableError, check_format, one_line
-from models.tagging.workers import WorkerError, cores, tag_photos, warm_up
+from models.tagging.workers import WorkerError, tag_photos, warm_up
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -220,7 +220,8 @@ def main(config: TagConfig) -> int:
 
             return 1 if undo_places(config.undo) else 0
         if config.ray is None:
-            warm_up()
+            # Which model W&B has is not known yet.
+            warm_up(None if config.artifact else find_model(config.model))
         return tag(config)
     except MISTAKES as error:
         print(f"error: {error}", file=sys.stderr)

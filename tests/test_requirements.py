@@ -15,7 +15,23 @@ from models.environment import MissingPackage, install_command, require
 from tests.support.serving_set import ROOT, pins, serving_environment
 from tests.test_commands import MISTAKES
 
+# What of models/ serving does without: networks are built to be trained, TorchScript runs only
+# files without an ONNX program, and the widget is part of a notebook.
+BEYOND = (
+    "models.networks",
+    "models.model_file.classifier",
+    "models.model_file.onnx_export",
+    "models.model_file.resize",
+    "models.model_file.torchscript",
+    "models.page.notebook_widget",
+)
 SERVING_COMMANDS = {"train.download", "train.promote", "train.prune", "models.tag", "demo"}
+IMPORT_ALL = """
+import importlib, json, sys
+for name in json.loads(sys.argv[1]):
+    importlib.import_module(name)
+print(sorted({"torch", "ray", "pyarrow", "matplotlib", "timm"} & set(sys.modules)))
+"""
 RUN_ALL = """
 import json, runpy, sys
 answers = []
@@ -59,6 +75,16 @@ def test_every_pin_is_exact_and_has_a_reason() -> None:
     assert not set(serve) & {"torch", "torchvision", "timm", "ray[data]", "pyarrow", "pytest"}
     first = (ROOT / "requirements.txt").read_text().splitlines()[0]
     assert first.split()[:2] == ["-r", "requirements-serve.txt"]
+
+
+def test_the_serving_path_imports_with_the_serving_set(serving: dict[str, str]) -> None:
+    files = [ROOT / "demo.py", *sorted(ROOT.glob("models/**/*.py"))]
+    names = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in files]
+    names = [name.removesuffix(".__init__") for name in names if not name.startswith(BEYOND)]
+    assert len(names) > 40
+    command = [sys.executable, "-c", IMPORT_ALL, json.dumps(names)]
+    run = subprocess.run(command, cwd=ROOT, env=serving, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "[]\n"), run.stderr
 
 
 def test_every_help_needs_only_the_serving_set(serving: dict[str, str]) -> None:

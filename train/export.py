@@ -23,7 +23,7 @@ EXAMPLES = (
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """Export the best checkpoint of a run folder to model.pt and model.pt2, with a parity gate."""
+    """Export the best checkpoint of a run folder: model.pt, model.onnx, model.pt2; parity gate."""
 
     run_dir: tyro.conf.Positional[Path]
     """The run folder, runs/ID."""

@@ -4,11 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import train.exporting.confidence
 import train.exporting.known_score
+from models.model_file.archive import read_extra
 from models.photos import read_photo
 from models.predictor import Predictor
 from tests.support.drawing import draw_landmark
@@ -35,16 +37,21 @@ def test_all_that_is_written_says_the_same(finished_scratch: Path) -> None:
     assert {"val/photos", "val/top1", "val/ece", "eager_top1", "flips"} <= set(manifest["metrics"])
     split = json.loads((folder / "split.json").read_text())
     for name in split["val"][:3]:
-        image = torch.tensor(read_photo(Path(split["root"]) / name, predictor.side_px))
-        images = image.permute(2, 0, 1)[None]
-        torch.testing.assert_close(program.module()(images), predictor.probabilities(images))
+        image = read_photo(Path(split["root"]) / name, predictor.side_px)
+        images = image.transpose(2, 0, 1)[None]
+        np.testing.assert_allclose(
+            program.module()(torch.tensor(images)).detach(),
+            predictor.probabilities(images),
+            atol=1e-5,
+        )
+    assert (folder / "model.onnx").read_bytes() == read_extra(folder / "model.pt", "model.onnx")
     assert not list(folder.glob(".*"))
 
 
 def test_a_file_that_scores_differently_is_not_kept(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    files = ("model.pt", "model.pt2", "manifest.json", "predictions.csv")
+    files = ("model.pt", "model.onnx", "model.pt2", "manifest.json", "predictions.csv")
     before = {name: (run_dir / name).read_bytes() for name in files}
     right = train.exporting.confidence.eager_outputs
 
@@ -124,10 +131,14 @@ def test_mistakes_are_told_before_anything_is_loaded(
 def test_parity_gate_bounds() -> None:
     Parity(photos=1000, eager_top1=0.9, file_top1=0.902, flips=5).check()
     Parity(photos=3, eager_top1=1 / 3, file_top1=2 / 3, flips=1).check()
+    Parity(1000, 0.9, 0.9, 0, twin_flips=0, twin_difference=1e-5).check()
     for bad in (
         Parity(photos=1000, eager_top1=0.9, file_top1=0.897, flips=3),
         Parity(photos=1000, eager_top1=0.9, file_top1=0.9, flips=6),
         Parity(photos=3, eager_top1=1.0, file_top1=1 / 3, flips=2),
+        Parity(1000, 0.9, 0.9, 0, twin_flips=1, twin_difference=1e-6),
+        Parity(1000, 0.9, 0.9, 0, twin_flips=0, twin_difference=2e-4),
+        Parity(1000, 0.9, 0.9, 0, twin_flips=0, twin_difference=float("nan")),
     ):
         with pytest.raises(ParityError):
             bad.check()
