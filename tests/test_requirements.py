@@ -16,7 +16,7 @@ from tests.support.serving_set import ROOT, pins, serving_environment
 from tests.test_commands import MISTAKES
 
 # What of models/ serving does without: networks are built to be trained, TorchScript runs only
-# files without an ONNX program, and the widget is part of a notebook.
+# files without an ONNX twin, and the widget is part of a notebook.
 BEYOND = (
     "models.networks",
     "models.model_file.classifier",
