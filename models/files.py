@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,32 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_folder(path: Path, flag: str) -> None:
+    """Refuse a folder that cannot be made or written; nothing of this check stays.
+
+    Args:
+        path: The folder, which need not be there.
+        flag: What named it, such as --out.
+
+    Raises:
+        ValueError: Names the flag and the reason.
+    """
+    missing = [each for each in (path, *path.parents) if not os.path.lexists(each)]
+    for last in (False, False, True):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=path).close()
+            return
+        except OSError as error:
+            # A check beside this one may have just removed a folder that both of them made.
+            if last or not isinstance(error, FileNotFoundError):
+                raise ValueError(f"{flag} {path} cannot be written: {error.strerror}") from error
+        finally:
+            for folder in missing:
+                with contextlib.suppress(OSError):  # something else is in it by now
+                    folder.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -93,6 +93,16 @@ def test_imports_run_downwards() -> None:
     assert [text for path in SOURCES for text in violations(path, imported_modules(path))] == []
 
 
+def test_nothing_but_tests_imports_tests() -> None:
+    files = [*SOURCES, *ROOT.glob("benchmarks/*.py")]
+    users = [
+        path.name
+        for path in files
+        if any(module.split(".")[0] == "tests" for module in imported_modules(path))
+    ]
+    assert users == []
+
+
 def test_the_ladder_catches_violations() -> None:
     assert violations(ROOT / "models" / "photos" / "reader.py", {"train.config"})
     assert violations(ROOT / "demo.py", {"train.data.split"})

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import tyro
 
 from models.command_line import parse_flags
-from models.files import write_text
+from models.files import check_folder, write_text
+from models.model_file.model_path import ModelFileError
 from train.comparison.inputs import find_models
 
 if TYPE_CHECKING:
@@ -113,7 +114,6 @@ def compare(config: CompareConfig) -> str:
         DataError: Runs that cannot be compared.
         ModelFileError: A model file that is missing or damaged.
     """
-    find_models(config.runs)  # mistyped paths are told before the seconds that torch takes
     from train.comparison.advice import advise, find_mismatch
     from train.comparison.compared_model import format_table, write_table
     from train.comparison.finished_runs import load_runs
@@ -139,11 +139,15 @@ def compare(config: CompareConfig) -> str:
 
 def main(config: CompareConfig) -> int:
     """Compare and print."""
+    status = 2
     try:
+        find_models(config.runs)  # mistyped paths are told before the seconds that torch takes
+        check_folder(config.out, "--out")
+        status = 1
         print(compare(config))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ModelFileError) else status  # also one that is damaged
     print(f"written to {config.out}")
     return 0
 

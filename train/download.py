@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from models.command_line import parse_flags
-from models.files import file_digest
+from models.files import check_folder, file_digest
 
 EXAMPLES = (
     "python -m train.download",
@@ -299,6 +299,27 @@ def unpack_archive(path: Path, config: DownloadConfig, record: dict[str, Any]) -
         shutil.rmtree(hidden, ignore_errors=True)
 
 
+def check_flags(config: DownloadConfig) -> dict[str, str | int]:
+    """Check what --archive and --out name; return what is known of the archive before it is read.
+
+    Raises:
+        DownloadError: There is no such archive, or --out exists from another source.
+        ValueError: The folder of --out cannot be written.
+        OSError: --archive cannot be read.
+    """
+    source = {k: v for k in ("url", "size", "sha256") if (v := getattr(config, k))}
+    if config.archive:
+        if not config.archive.is_file():
+            raise DownloadError(f"no file at --archive {config.archive}; give a zip or tar archive")
+        modified = config.archive.stat().st_mtime_ns
+        source |= {"url": config.archive.resolve().as_uri(), "modified": modified}
+    is_there = source.items() <= read_record(config.out / RECORD).items()
+    if os.path.lexists(config.out) and not is_there:
+        raise DownloadError(f"{config.out} is there, made from something else; give another --out")
+    check_folder(config.out.absolute().parent, "the folder of --out")
+    return source
+
+
 def download_photos(config: DownloadConfig) -> str:
     """Create the folder, unless it exists already from the same source.
 
@@ -309,14 +330,10 @@ def download_photos(config: DownloadConfig) -> str:
         DownloadError: The photos cannot be fetched or trusted, or --out exists from another source.
         OSError: The disk is full, or --archive cannot be read.
     """
+    source = check_flags(config)
     path = config.archive or config.hidden()
-    source = {k: v for k in ("url", "size", "sha256") if (v := getattr(config, k))}
-    if config.archive:
-        source |= {"url": path.resolve().as_uri(), "modified": path.stat().st_mtime_ns}
-    if source.items() <= read_record(config.out / RECORD).items():
-        return f"{config.out} is there already, made from {source['url']}"
     if os.path.lexists(config.out):
-        raise DownloadError(f"{config.out} is there, made from something else; give another --out")
+        return f"{config.out} is there already, made from {source['url']}"
     config.out.parent.mkdir(parents=True, exist_ok=True)
     record = source if config.archive else fetch_archive(config)
     try:
@@ -338,15 +355,18 @@ def main(config: DownloadConfig) -> int:
     """Run the command: download, or print in one line why not and how to resume.
 
     Returns:
-        The exit status: 0, 1 after an error, 130 after Ctrl-C.
+        The exit status: 0, 1 after an error, 2 where flags cannot work, 130 after Ctrl-C.
     """
+    status = 2
     try:
+        check_flags(config)
+        status = 1
         print(download_photos(config))
         return 0
     except KeyboardInterrupt:
         status, text = 130, "\nstopped"
     except (OSError, ValueError) as error:
-        status, text = 1, f"error: {error}"
+        text = f"error: {error}"
     if not config.archive and (kept := file_size(config.hidden())):
         command = shlex.join(["python", "-m", "train.download", *sys.argv[1:]])
         text += f"; {kept:,} bytes are kept, resume with: {command}"

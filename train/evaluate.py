@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from models.command_line import parse_flags
-from models.files import file_digest, write_text
-from models.model_file.model_path import find_model
+from models.files import check_folder, file_digest, write_text
+from models.model_file.model_path import ModelFileError, find_model
 from train.data.folders import (
     ClassFinder,
     DataError,
@@ -74,8 +74,8 @@ def check_flags(config: EvaluateConfig) -> None:
     """Check what a person mistypes, before torch is imported.
 
     Raises:
-        DataError: No such severity, data folder, or outside photos.
-        ModelFileError: No such model file.
+        ValueError: No such severity, data folder, outside photos or model file; or nothing can be
+            written to --out.
     """
     from train.evaluation.corruptions import SEVERITIES
 
@@ -86,6 +86,7 @@ def check_flags(config: EvaluateConfig) -> None:
     check_data_folder(config.data)
     if config.outside:
         OutsidePhotos.find(config.outside)
+    check_folder(config.out, "--out")
 
 
 def labelled_photos(data: Path, class_names: list[str]) -> dict[str, int]:
@@ -301,11 +302,14 @@ def print_known(known: dict[str, Any]) -> None:
 
 def main(config: EvaluateConfig) -> int:
     """Score and print."""
+    status = 2
     try:
+        check_flags(config)
+        status = 1
         metrics = evaluate(config)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ModelFileError) else status  # also one that is damaged
     except KeyboardInterrupt:
         print(
             "stopped before the report; run the same command again to start over", file=sys.stderr

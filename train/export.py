@@ -37,10 +37,6 @@ def export(config: ExportConfig) -> str:
         DataError: Not a run folder, nothing trained yet, or no outside photos.
         ParityError: The file scores photos differently.
     """
-    # Mistyped paths are told before the seconds that torch takes.
-    find_checkpoint(config.run_dir)
-    if config.outside:
-        list_kinds(config.outside)
     from train.exporting.model_file import export_run
 
     parity, _ = export_run(config.run_dir, config.outside)
@@ -49,11 +45,17 @@ def export(config: ExportConfig) -> str:
 
 def main(config: ExportConfig) -> int:
     """Export and print."""
+    status = 2
     try:
+        # Mistyped paths are told before the seconds that torch takes.
+        find_checkpoint(config.run_dir)
+        if config.outside:
+            list_kinds(config.outside)
+        status = 1
         print(export(config))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return status
     return 0
 
 

@@ -17,6 +17,7 @@ from typing import Annotated
 import tyro
 
 from models.command_line import in_groups, parse_flags
+from models.files import check_folder
 from train.config import ScratchConfig, TrainConfig, TransferConfig
 from train.engine.interrupts import StopRequest, lost_workers_told
 from train.engine.run_folder import open_sources
@@ -96,13 +97,15 @@ def main(config: FindConfig) -> int:
     """Test, draw, and print what to run next.
 
     Returns:
-        Exit status: 0 done, 1 error, 130 or 143 stopped by Ctrl-C or SIGTERM.
+        Exit status: 0 done, 1 error, 2 settings that cannot work, 130 or 143 stopped by Ctrl-C or
+        SIGTERM.
     """
-    stop, torch_is_here = StopRequest(), False
+    stop, torch_is_here, status = StopRequest(), False, 2
     pretrained = isinstance(config.training, TransferConfig) and config.training.pretrained
     try:
         with tempfile.TemporaryDirectory() as folder:
             sources = open_sources(config.training, Path(folder))
+            check_folder(config.out.absolute().parent, "the folder of --out")
             from train.engine.device import build_accelerator, release_accelerator
             from train.engine.range_test import (
                 RangeTestError,
@@ -116,6 +119,7 @@ def main(config: FindConfig) -> int:
             accelerator = build_accelerator(config.training)
             if accelerator.num_processes > 1:
                 raise RangeTestError("train.find_lr runs in one process; start it without torchrun")
+            status = 1
             with stop.watch(), lost_workers_told():
                 trainer = build_trainer(config.training, sources, accelerator, Path(folder))
                 rates, losses = measure(trainer, config.lowest, config.highest, config.steps)
@@ -138,7 +142,7 @@ def main(config: FindConfig) -> int:
         return 128 + (stop.signal or signal.SIGINT)
     except KNOWN_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return status
     finally:
         if torch_is_here:
             release_accelerator()

@@ -64,7 +64,7 @@ def main(config: NotebooksConfig) -> int:
         if not (FOLDER / f"{name}.ipynb").is_file():
             known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.ipynb")))
             print(f"error: no notebook {name!r}; there are: {known}", file=sys.stderr)
-            return 1
+            return 2
     import nbformat
     from nbclient.exceptions import CellExecutionError
 

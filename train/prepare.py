@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from models.command_line import parse_flags
 from models.environment import default_data
-from models.files import atomic, write_text
+from models.files import atomic, check_folder, write_text
 
 if TYPE_CHECKING:
     from train.cleaning.duplicate_policy import Duplicate
@@ -126,29 +126,48 @@ def lay_out_files(config: PrepareConfig, split: dict[str, list[str]]) -> None:
             shutil.copy2(config.data / path, place)
 
 
+def check_flags(config: PrepareConfig) -> "Folder":
+    """Check what a person mistypes, before torch is imported; return what list_folder returns.
+
+    Raises:
+        ValueError: There is no such folder, or no photo in it, or --out cannot be written.
+    """
+    from train.cleaning.scan import list_folder
+
+    if config.out.resolve() == config.data.resolve():
+        raise ValueError("--out must be another folder than --data, which is only read")
+    folder = list_folder(config.data)
+    check_folder(config.out, "--out")
+    return folder
+
+
 def prepare(config: PrepareConfig) -> str:
+    """Check the flags, and prepare the folder; see prepare_folder."""
+    return prepare_folder(config, check_flags(config))
+
+
+def prepare_folder(config: PrepareConfig, folder: "Folder") -> str:
     """Scan, judge duplicates, split, check labels and write the report.
+
+    Args:
+        config: The settings.
+        folder: What check_flags returned for them.
 
     Returns:
         A summary for people.
 
     Raises:
-        DataError: There is no such folder, or it has too few photos; the report is written then,
-            too, but no split.
+        DataError: There are too few photos; the report is written then, too, but no split.
         OSError: A file cannot be read or written.
     """
-    from train.cleaning.scan import channel_statistics, list_folder, scan_photos
-    from train.data.folders import PARTS, DataError
-
-    if config.out.resolve() == config.data.resolve():
-        raise DataError("--out must be another folder than --data, which is only read")
-    folder = list_folder(config.data)
-    # Only now: the rest loads torch and matplotlib, which takes seconds.
+    # Only now: this loads torch and matplotlib, which takes seconds.
     from models.networks.pretrained import BackboneError
     from models.places.landmarks import LANDMARKS
     from train.cleaning.duplicate_policy import Duplicate, judge_duplicates, split_photos
     from train.cleaning.label_errors import suspect_labels
     from train.cleaning.report import write_report
+    from train.cleaning.scan import channel_statistics, scan_photos
+    from train.data.folders import PARTS, DataError
 
     config.out.mkdir(parents=True, exist_ok=True)
     log = config.out / "scan.jsonl"
@@ -165,6 +184,9 @@ def prepare(config: PrepareConfig) -> str:
         split = split_photos(kept, fractions, config.seed)
     except DataError as error:  # the report comes first: it shows where the photos went
         problem = error
+        (config.out / "splits.json").unlink(
+            missing_ok=True
+        )  # of an earlier run: training would use it
         split = {part: sorted(path for path in kept if kept[path][0] == part) for part in PARTS}
     fingerprint = None if problem else write_split(config, split, folder.photos, readable)
     with (
@@ -248,12 +270,13 @@ def main(config: PrepareConfig) -> int:
     """Run the command: prepare the folder and print what was found.
 
     Returns:
-        The exit status: 0, 1 after an error, 130 after Ctrl-C.
+        The exit status: 0, 1 after an error, 2 where flags cannot work, 130 after Ctrl-C.
     """
-    from train.data.folders import DataError
-
+    status = 2
     try:
-        print(prepare(config))
+        folder = check_flags(config)
+        status = 1
+        print(prepare_folder(config, folder))
     except KeyboardInterrupt:
         print("stopped; run the same command again to resume")
         return 130
@@ -264,9 +287,9 @@ def main(config: PrepareConfig) -> int:
             file=sys.stderr,
         )
         return 1
-    except (DataError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return status
     return 0
 
 

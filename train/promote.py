@@ -44,7 +44,7 @@ def main(config: PromoteConfig) -> int:
             print(f"linked to {config.link}")
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ValueError) else 1  # --metric or --split, else W&B
     return 0
 
 

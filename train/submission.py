@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.command_line import parse_flags
-from models.files import atomic, code_commit, file_digest
-from models.model_file.model_path import find_model
+from models.files import atomic, check_folder, code_commit, file_digest
+from models.model_file.model_path import ModelFileError, find_model
 from models.photos import PHOTO_EXTENSIONS
 from models.photos.folder_walk import walk_files
 from train.data import folders
@@ -214,12 +214,14 @@ def check_flags(config: SubmissionConfig) -> tuple[Path, list[Path]]:
         DataError: No data folder, or no photo in it.
         ModelFileError: No such model file.
         SubmissionError: --out is no .zip, or there are no notebooks.
+        ValueError: Nothing can be written to the folder of --out.
     """
     if config.out.suffix != ".zip":
         raise SubmissionError(f"--out {config.out} must end in .zip")
     root, photos = list_photos(config.data)
     find_model(config.model)
     list_notebooks(config.notebooks)
+    check_folder(config.out.absolute().parent, "the folder of --out")
     return root, photos
 
 
@@ -279,11 +281,14 @@ def refuse_photos(files: dict[str, bytes], photos: list[Path]) -> None:
 
 def main(config: SubmissionConfig) -> int:
     """Predict, pack and print."""
+    status = 2
     try:
+        check_flags(config)
+        status = 1
         print(submit(config))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ModelFileError) else status  # also one that is damaged
     return 0
 
 

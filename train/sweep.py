@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from models.command_line import parse_flags
+from models.files import check_folder
 
 if TYPE_CHECKING:
     import optuna
@@ -42,16 +43,27 @@ def main(config: SweepConfig) -> int:
     """Search until there are count trials, and report.
 
     Returns:
-        Exit status: 0 done, 1 error, 130 stopped by Ctrl-C.
+        Exit status: 0 done, 1 error or no trial that finished, 2 a flag or file that cannot work,
+        130 stopped by Ctrl-C.
     """
     from train.search.sweep_file import SweepError, read_sweep
 
     out = config.out or Path("runs") / f"sweep-{config.sweep.stem}"
+    status = 2
     try:
         sweep = read_sweep(config.sweep)
+        check_folder(out, "--out")
+        status = 1
         out.mkdir(parents=True, exist_ok=True)
         # Optuna takes half a second, so it is not imported before the file is known to be sound.
-        from train.search.trials import TrialFailed, count_finished, open_study, report, run_trial
+        from train.search.trials import (
+            TrialFailed,
+            count_finished,
+            has_results,
+            open_study,
+            report,
+            run_trial,
+        )
 
         def tell(study: "optuna.Study", trial: "optuna.trial.FrozenTrial") -> None:
             value = "" if trial.value is None else f", {sweep.metric} {trial.value:.4f}"
@@ -70,9 +82,11 @@ def main(config: SweepConfig) -> int:
             print(f"stopped; to resume, run the same command: python -m train.sweep {config.sweep}")
             return 130
         print(report(study, sweep, out))
-    except (SweepError, OSError) as error:
+        if study.trials and not has_results(study):
+            raise SweepError(f"no trial has finished; see why in {out}/*.log")
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return status
     return 0
 
 

@@ -67,7 +67,7 @@ def digest_pixels(content: bytes) -> bytes:
                 digest.update(repr(_index(image, len(content))).encode())
                 digest.update(content[_scan_start(content) :])
     except Exception as error:  # decoders raise whatever a broken file makes them raise
-        raise ChangeError("cannot be decoded completely") from error
+        raise ChangeError("cannot be decoded completely; a sidecar is possible") from error
     return digest.digest()
 
 

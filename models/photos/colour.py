@@ -1,7 +1,8 @@
-"""Convert a photo's colours to sRGB: embedded ICC profiles, and HEIC and AVIF in HDR."""
+"""Convert a photo's colours to sRGB: embedded ICC profiles, HDR, and what PNGs say in chunks."""
 
 import functools
 import io
+import struct
 from collections.abc import Callable
 
 import numpy as np
@@ -19,7 +20,7 @@ SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
-# Code points of ITU-T H.273 in HEIC and AVIF: primaries as (x, y) of red, green and blue.
+# Code points of ITU-T H.273 in HEIC, AVIF and PNG: primaries as (x, y) of red, green and blue.
 WHITE = (0.3127, 0.3290)
 REC709 = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 PRIMARIES = {
@@ -32,9 +33,13 @@ WHITE_NITS, PEAK_NITS = 203, 1000
 PAPER = 0.5  # what white paper becomes, in linear light
 ROLL_OFF = 7.0
 LUT_SIDE = 65
+# A PNG's gamma and primaries that differ by less are those of sRGB, rounded: libpng's tolerances.
+GAMMA, GAMMA_PART, PRIMARY_DISTANCE = 1 / 2.2, 0.05, 0.01
+MAX_CHUNKS = 1000
+Convert = Callable[[Image.Image], Image.Image]
 
 
-def find_colours(image: Image.Image) -> tuple[str, Callable[[Image.Image], Image.Image]] | None:
+def find_colours(image: Image.Image) -> tuple[str, Convert] | None:
     """Return how to convert a photo's colours to sRGB.
 
     Args:
@@ -55,9 +60,58 @@ def find_colours(image: Image.Image) -> tuple[str, Callable[[Image.Image], Image
             fits = False
         transform = _transform(profile, mode) if fits else None
         return transform and (mode, transform.apply)
+    if not codes and "gamma" in image.info and "srgb" not in image.info:  # of a PNG
+        convert = _gamma_conversion(image.info["gamma"], image.info.get("chromaticity"))
+        return convert and ("RGB", convert)
     if image.mode == "CMYK" or not (transfer in (PQ, HLG) or primaries in PRIMARIES):
         return None
-    return "RGB", lambda rgb: rgb.filter(_table(primaries, transfer))
+    return "RGB", lambda rgb: rgb.filter(_table(PRIMARIES.get(primaries, REC709), transfer))
+
+
+def find_png_codes(png: bytes) -> dict[str, int] | None:
+    """Return what a PNG's cICP chunk says of its colours, as pillow_heif does of a HEIC.
+
+    It overrides a profile (PNG specification, third edition, 4.3); None where there is none, or
+    one that says nothing.
+    """
+    position = 8
+    for _ in range(MAX_CHUNKS):
+        if position + 12 > len(png):
+            return None
+        length, kind = struct.unpack_from(">I4s", png, position)
+        if kind == b"IDAT":
+            return None
+        if kind == b"cICP":
+            codes = png[position + 8 : position + 8 + length]
+            if codes[2:] != b"\0\1" or codes[0] not in (1, *PRIMARIES):
+                return None
+            return {"color_primaries": codes[0], "transfer_characteristics": codes[1]}
+        position += 12 + length
+    return None
+
+
+@functools.lru_cache(maxsize=8)
+def _gamma_conversion(gamma: float, points: tuple[float, ...] | None) -> Convert | None:
+    """Return what a PNG's gAMA and cHRM chunks ask for, as Chromium shows it.
+
+    Args:
+        gamma: Of the code for light, such as 1 / 2.2.
+        points: x and y of white, red, green and blue; None: those of sRGB, as also without gAMA.
+    """
+    white, *primaries = zip(points[::2], points[1::2], strict=True) if points else (WHITE, *REC709)
+    if not 0.1 <= gamma <= 10 or min(y for _, y in (white, *primaries)) <= 0:
+        return None
+    is_srgb = np.abs(np.subtract(primaries, REC709)).max() < PRIMARY_DISTANCE
+    if is_srgb and abs(gamma / GAMMA - 1) < GAMMA_PART:
+        return None
+    curve = np.rint(255 * _to_srgb((np.arange(256) / 255) ** (1 / gamma))).astype(int).tolist()
+    if is_srgb:
+        return lambda rgb: rgb.point(curve * 3)
+    try:
+        table = _table(tuple(primaries), None, white)
+    except np.linalg.LinAlgError:
+        return None
+    return lambda rgb: rgb.point(curve * 3).filter(table)
 
 
 @functools.lru_cache(maxsize=8)
@@ -87,21 +141,24 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 
 
 @functools.lru_cache(maxsize=8)
-def _table(primaries: int | None, transfer: int | None) -> ImageFilter.Color3DLUT:
+def _table(
+    primaries: tuple[tuple[float, float], ...],
+    transfer: int | None,
+    white: tuple[float, float] = WHITE,
+) -> ImageFilter.Color3DLUT:
     """Tabulate a conversion to sRGB, with a tone curve where the light exceeds white paper."""
     codes = np.linspace(0, 1, LUT_SIDE)
     blue, green, red = np.meshgrid(codes, codes, codes, indexing="ij")  # red changes fastest
     colours = np.stack([red, green, blue], axis=-1)
     light = {PQ: _pq_light, HLG: _hlg_light}.get(transfer, _srgb_light)(colours)
-    if primaries in PRIMARIES:
-        matrix = np.linalg.inv(_to_xyz(REC709)) @ _to_xyz(PRIMARIES[primaries])
-        light = light @ matrix.T
+    if primaries != REC709:
+        matrix = np.linalg.inv(_to_xyz(REC709, WHITE)) @ _to_xyz(primaries, white)
+        light = light @ (matrix / matrix.sum(axis=1, keepdims=True)).T  # white stays white
     if transfer in (PQ, HLG):
         brightest = light.max(axis=-1, keepdims=True)
         light *= _tone(brightest) / np.maximum(brightest, 1e-9)
     light = light.clip(0, 1)
-    shown = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return ImageFilter.Color3DLUT(LUT_SIDE, shown.ravel().tolist())
+    return ImageFilter.Color3DLUT(LUT_SIDE, _to_srgb(light).ravel().tolist())
 
 
 def _tone(light: np.ndarray) -> np.ndarray:
@@ -112,6 +169,10 @@ def _tone(light: np.ndarray) -> np.ndarray:
     above = (light - 1).clip(0) / (PEAK_NITS / WHITE_NITS - 1)
     rolled = np.log1p(ROLL_OFF * above) / np.log1p(ROLL_OFF)
     return PAPER * light.clip(None, 1) + (1 - PAPER) * rolled
+
+
+def _to_srgb(light: np.ndarray) -> np.ndarray:
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def _srgb_light(codes: np.ndarray) -> np.ndarray:
@@ -133,7 +194,7 @@ def _hlg_light(codes: np.ndarray) -> np.ndarray:
     return PEAK_NITS / WHITE_NITS * scene * np.maximum(luminance, 1e-9)[..., None] ** 0.2
 
 
-def _to_xyz(primaries: tuple[tuple[float, float], ...]) -> np.ndarray:
+def _to_xyz(primaries: tuple[tuple[float, float], ...], white: tuple[float, float]) -> np.ndarray:
     """Return the matrix from linear RGB to XYZ whose white has a luminance of 1."""
-    columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in (*primaries, WHITE)]).T
+    columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in (*primaries, white)]).T
     return columns[:, :3] * np.linalg.solve(columns[:, :3], columns[:, 3])

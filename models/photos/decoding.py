@@ -1,7 +1,6 @@
 """Turn the bytes of a photo into RGB pixels in this process, or say for a person why not."""
 
 import contextlib
-import hashlib
 import io
 import threading
 import warnings
@@ -12,7 +11,7 @@ import pillow_heif
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from models.photos.colour import find_colours
+from models.photos.colour import find_colours, find_png_codes
 from models.photos.file_kind import CONVERT, describe_unreadable, find_unsupported, unsupported
 from models.photos.limits import (
     JPEG_FORMATS,
@@ -22,7 +21,13 @@ from models.photos.limits import (
     tile_pixels,
 )
 from models.photos.memory import release_memory
-from models.photos.mending import complete_jpeg, is_filled, without_large_metadata
+from models.photos.mending import (
+    continue_jpeg,
+    find_coded,
+    has_end,
+    is_grey_at_end,
+    without_large_metadata,
+)
 from models.photos.tiff_values import find_grey_levels, mend_tiff
 
 MIN_SIDE_PX = 16
@@ -96,28 +101,40 @@ def _decode_jpeg(
 ) -> np.ndarray:
     """Decode a JPEG; without its end too, where that hides no missing pixels."""
     try:
-        pixels = _decode_file(data, name, side_px, formats)
-        if not is_filled(data):
+        pixels = _decode_file(data, name, side_px, formats, refuse_grey=True)
+        if has_end(data):
             return pixels
         failure = PhotoError(f"{name} {CUT_OFF}")
     except PhotoError as error:
         if error.__cause__ is None:  # intact, but beyond a limit
             raise
-        pixels, failure = None, error
-    digests = set()
-    for version in complete_jpeg(data):
-        try:
-            pixels = _decode_file(version, name, side_px, formats)
-        except PhotoError:
-            raise failure from failure.__cause__
-        digests.add(hashlib.sha256(pixels).digest())
-    if len(digests) > 1 or pixels is None:
-        raise failure from failure.__cause__
-    return pixels
+        failure = error
+
+    def decode(coded: bytes) -> np.ndarray | None:
+        first = None
+        for file in continue_jpeg(coded):
+            pixels = _decode_file(file, name, side_px, formats)
+            if first is not None and not np.array_equal(first, pixels):
+                return None
+            first = pixels
+        return first
+
+    try:
+        for coded, shorter in find_coded(data):
+            pixels = decode(coded)
+            if pixels is not None and (shorter == coded or decode(shorter) is None):
+                return pixels
+    except PhotoError:
+        pass
+    raise failure from failure.__cause__
 
 
 def _decode_file(
-    data: bytes, name: str, side_px: int | None, formats: tuple[str, ...]
+    data: bytes,
+    name: str,
+    side_px: int | None,
+    formats: tuple[str, ...],
+    refuse_grey: bool = False,
 ) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
@@ -128,8 +145,13 @@ def _decode_file(
     if image.format == "AVIF":  # Pillow says nothing of its colours
         with contextlib.suppress(Exception):
             image.info["nclx_profile"] = pillow_heif.open_heif(data).info["nclx_profile"]
+    if image.format == "PNG" and (codes := find_png_codes(data)):
+        image.info["nclx_profile"] = codes
+        image.info.pop("icc_profile", None)
     with image:
         pixels = decode_image(image, name, side_px, data)
+        if refuse_grey and image.format in JPEG_FORMATS and is_grey_at_end(image):
+            raise PhotoError(f"{name} {CUT_OFF}") from EOFError("grey at the end")
     if image.width * image.height > KEPT_PIXELS:
         del image  # else its memory is not free yet
         release_memory()

@@ -6,6 +6,8 @@ import struct
 
 from PIL.TiffImagePlugin import COMPRESSION_INFO, PREFIXES, ImageFileDirectory_v2
 
+from models.photos.limits import is_avif
+
 CONVERT = "save it as JPEG or PNG and try again"
 
 # First bytes of files that people take for photos, and what these files are.
@@ -29,7 +31,22 @@ PHOTO_SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x0
 PHOTO_BRANDS = (
     *(b"avif", b"avis", b"mif1", b"msf1"),
     *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"),
+    *(b"mif2", b"miaf", b"avci", b"avcs", b"jpeg", b"jpgs", b"j2ki", b"j2is", b"vvic", b"vvis"),
 )
+# How a HEIF may hold its pixels, beside the HEVC of HEIC, by the type of an item.
+HEVC_ITEM = b"hvc1"
+OTHER_ITEMS = {
+    b"av01": "AV1",
+    b"avc1": "H.264",
+    b"jpeg": "JPEG",
+    b"j2k1": "JPEG 2000",
+    b"vvc1": "VVC",
+    b"evc1": "EVC",
+    b"unci": "uncompressed",
+}
+# An item's entry: version, flags, number, protection, type (ISO/IEC 14496-12, 8.11.6).
+ITEM = re.compile(rb"infe(?:\x02.{5}|\x03.{7})\0\0(.{4})", re.DOTALL)
+MAX_INDEX_BYTES = 10**6
 # Relatives of the formats that are read, by their first bytes.
 RELATIVES = (
     (b"\0\0\0\x0cjP  ", "JPEG 2000"),
@@ -37,6 +54,7 @@ RELATIVES = (
     (b"\0\0\0\x0cJXL ", "JPEG XL"),
     (b"\xff\x0a", "JPEG XL"),
     (b"II\xbc", "JPEG XR"),
+    (b"MM\0+", "big-endian BigTIFF"),
 )
 # Markers that begin a frame of a JPEG; the others of 0xC0 to 0xCF are tables.
 FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
@@ -54,7 +72,7 @@ COLOURS = {
 }
 READ_TIFF = re.compile(
     r"an? ([1248]-bit (inverted )?grey|(8|16)-bit (grey|RGB)|[1248]-bit palette|"
-    r"(12-bit|32-bit|32-bit float) grey|16-bit inverted grey|(8|16)-bit CMYK|"
+    r"(12-bit|32-bit|32-bit float) grey|(12|16)-bit inverted grey|(8|16)-bit CMYK|"
     r"32-bit float inverted grey|8-bit YCbCr|(8-bit grey|(8|16)-bit RGB) and alpha)( planar)? TIFF"
 )
 # libtiff knows these only where it is built with them, which that of Pillow need not be.
@@ -103,6 +121,11 @@ def find_unsupported(data: bytes) -> str | None:
             return f"a {name} photo"
     if data.startswith(b"\xff\xd8"):
         return _jpeg_kind(data)
+    if data[4:8] == b"ftyp" and not is_avif(data):
+        items = ITEM.findall(data, 0, MAX_INDEX_BYTES)
+        other = next((OTHER_ITEMS[item] for item in items if item in OTHER_ITEMS), None)
+        is_heic = HEVC_ITEM in items or other is None
+        return None if is_heic else f"a HEIF photo with {other} pixels"
     if data.startswith(tuple(PREFIXES)):
         try:
             return _tiff_kind(data)
@@ -145,4 +168,5 @@ def describe_tiff(tags: ImageFileDirectory_v2) -> str:
     if extra := channels - colour[1]:
         is_alpha = extra == 1 and tags.get(338, (2,))[0] in (1, 2)
         parts.append("and alpha" if is_alpha else f"and {extra} more")
-    return f"{'an' if bits == 8 else 'a'} {' '.join(parts)}{' planar' * (tags.get(284) == 2)} TIFF"
+    planar, order = " planar" * (tags.get(284) == 2), " with reversed bits" * (tags.get(266) == 2)
+    return f"{'an' if bits == 8 else 'a'} {' '.join(parts)}{planar} TIFF{order}"

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from PIL import Image
@@ -21,12 +20,14 @@ from models.photos.xmp import find_coordinates
 MAX_METADATA_BYTES = 1000**2
 MAX_SIDECAR_BYTES = 8 * 1000**2
 MAX_CHUNKS = 20_000
-# Of XMP in a PNG, each of which may be a kilobyte that unpacks to a megabyte.
+# Of texts in a PNG, each of which may be a kilobyte that unpacks to a megabyte.
 MAX_PACKETS = 4
 MAX_VALUES = 100_000
 # The signature, before the first chunk.
 PNG_START = b"\x89PNG\r\n\x1a\n"
-PNG_XMP = b"XML:com.adobe.xmp\0"
+PNG_XMP = b"XML:com.adobe.xmp"
+RAW_PROFILES = (b"Raw profile type exif", b"Raw profile type xmp", b"Raw profile type APP1")
+EXIF_STARTS = (b"Exif\0\0", b"II*\0", b"MM\0*")
 GIF_XMP = b"XMP DataXMP"
 # What a JPEG's XMP does not fit into one segment: identifier, then 40 bytes of digest, length and
 # offset (XMP specification, part 3, 1.1.3.1).
@@ -119,18 +120,22 @@ def _from_photo(data: bytes) -> Position | None:
 
 
 def _positions(data: bytes) -> Iterator[Position | None]:
-    if data.startswith(PNG_START):  # Pillow would decode all pixels to reach what is behind them
-        chunks = list(_png_metadata(data))
-        for content in (content for kind, content in chunks if kind == b"eXIf"):
-            exif = Image.Exif()
-            exif.load(content)
-            yield _from_exif(exif)
-        packets = (content for kind, content in chunks if kind == b"iTXt")
-        for packet in islice(packets, MAX_PACKETS):
-            yield _from_xmp(_png_text(packet))
+    if data.startswith(PNG_START):
+        # Pillow would decode all pixels to reach what is behind them, and refuses large texts.
+        contents = list(_png_metadata(data))
+        for content in contents:
+            if content.startswith(EXIF_STARTS):
+                with suppress(Exception):  # broken EXIF does not hide XMP
+                    exif = Image.Exif()
+                    exif.load(content)
+                    yield _from_exif(exif)
+        for content in contents:
+            if not content.startswith(EXIF_STARTS):
+                yield _from_xmp(content)
+        return
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        # Not image.getexif(): for PNG it decodes all pixels, too.
-        yield _from_exif(Image.Image.getexif(image))
+        with suppress(Exception):  # as above
+            yield _from_exif(image.getexif())
         yield _from_xmp(image.info.get("xmp"))
         if image.format in JPEG_FORMATS:
             start = len(JPEG_MORE_XMP) + 40
@@ -142,26 +147,51 @@ def _positions(data: bytes) -> Iterator[Position | None]:
             yield _from_xmp(data[start : start + MAX_METADATA_BYTES])
 
 
-def _png_metadata(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Walk a PNG's EXIF and XMP chunks, wherever they are: kind and content."""
-    position = len(PNG_START)
+def _png_metadata(data: bytes) -> Iterator[bytes]:
+    """Yield the EXIF and XMP of a PNG, wherever they are."""
+    position, packets = len(PNG_START), 0
     for _ in range(MAX_CHUNKS):
         head = data[position : position + 8]
         if len(head) < 8:
             return
         length, kind = struct.unpack(">I4s", head)
         position += 8
-        is_xmp = kind == b"iTXt" and data.startswith(PNG_XMP, position)
-        if (is_xmp or kind == b"eXIf") and length <= MAX_METADATA_BYTES:
-            yield kind, data[position : position + length]
+        content = data[position : position + min(length, MAX_METADATA_BYTES)]
+        if kind == b"eXIf":
+            yield content
+        elif packets < MAX_PACKETS and (text := _png_text(kind, content)):
+            packets += 1
+            yield text
         position += length + 4  # a checksum of 4 bytes ends a chunk
 
 
-def _png_text(chunk: bytes) -> bytes:
-    """Return the text of an iTXt chunk: keyword, flags, language and translation come first."""
-    is_packed = chunk[len(PNG_XMP) : len(PNG_XMP) + 1] == b"\1"
-    text = chunk[len(PNG_XMP) + 2 :].split(b"\0", 2)[-1]
-    return zlib.decompressobj().decompress(text, MAX_METADATA_BYTES) if is_packed else text
+def _png_text(kind: bytes, content: bytes) -> bytes:
+    """Return the XMP, or what ImageMagick writes into text, of a PNG's chunk; else nothing."""
+    keyword, _, rest = content.partition(b"\0")
+    is_profile = keyword in RAW_PROFILES
+    if kind == b"tEXt" and is_profile:
+        text = rest
+    elif kind == b"zTXt" and is_profile:
+        text = _unpack(rest[1:])
+    elif kind == b"iTXt" and (is_profile or keyword == PNG_XMP):
+        # Flags, language and translation come first.
+        text = rest[2:].split(b"\0", 2)[-1]
+        text = _unpack(text) if rest[:1] == b"\1" else text
+    else:
+        return b""
+    if not is_profile:
+        return text
+    # A line with the name, one with the length, then hexadecimal digits.
+    digits = b"".join(text.split(b"\n")[3:])
+    with suppress(ValueError):
+        return bytes.fromhex(digits.decode("ascii"))
+    return b""
+
+
+def _unpack(packed: bytes) -> bytes:
+    with suppress(zlib.error):
+        return zlib.decompressobj().decompress(packed, MAX_METADATA_BYTES)
+    return b""
 
 
 def _from_exif(exif: Image.Exif) -> Position | None:

@@ -20,6 +20,8 @@ JPEG_BYTES_PER_PIXEL = 2
 # HEIC as phones write it, with 8 bits, 4:2:0 and no alpha: 7.5 bytes measured, 450 MB for a
 # panorama of 60 megapixels.
 PHONE_HEIF_BYTES_PER_PIXEL = 8
+# HEIF of 10 or 12 bits with full chroma, or with alpha: 15 and 20 measured.
+DEEP_HEIF_BYTES_PER_PIXEL = {3: 16, 4: 20}
 
 # Each scan of a progressive JPEG passes over all pixels, however few bytes it has: 100 scans of 50
 # megapixels decode in 2 s. Encoders write about 10, the most thorough ones about 70.
@@ -50,10 +52,13 @@ def max_pixels(
     Args:
         format: Pillow's name; None for an image that is in memory already.
         bands: Channels of the image; matters for JPEG and HEIF only.
-        info: Pillow's, with the bit depth and chroma of a HEIF; empty: the costliest.
+        info: Pillow's, with the bit depth and chroma of a HEIF.
     """
-    if format == "HEIF" and bands <= 3 and info.get("bit_depth") == 8 and info.get("chroma") == 420:
+    depth, chroma = info.get("bit_depth") or 0, info.get("chroma")
+    if format == "HEIF" and bands <= 3 and depth == 8 and chroma == 420:
         return MAX_DECODE_BYTES // PHONE_HEIF_BYTES_PER_PIXEL
+    if format == "HEIF" and depth > 8 and (bands == 4 or chroma == 444):
+        return MAX_DECODE_BYTES // DEEP_HEIF_BYTES_PER_PIXEL[max(bands, 3)]
     if format in JPEG_FORMATS:
         return min(MAX_PIXELS, MAX_DECODE_BYTES // (JPEG_BYTES_PER_PIXEL * bands))
     return min(MAX_PIXELS, MAX_DECODE_BYTES // BYTES_PER_PIXEL.get(format, 4))

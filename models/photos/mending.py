@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
+from PIL import Image
 
 # Text and profiles of a PNG that unpack to more than this are left out, as Pillow would refuse the
 # whole file; the text that orientation may stand in comes from ImageMagick.
@@ -20,27 +21,55 @@ END = b"\xff\xd9"
 SCAN = 0xDA
 PROGRESSIVE = (0xC2, 0xCA)
 FRAMES = (0xC0, 0xC1, 0xC9, *PROGRESSIVE)
+# With its length, for one to four components.
+SCAN_START = re.compile(rb"\xff\xda\0[\x08\x0a\x0c\x0e]")
 # What ends the coded data of a scan: any marker but stuffing, restarts and fill bytes.
 SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+FLAT = re.compile(rb"(.{1,12})\1\1\Z", re.DOTALL)
 # So long a run of one byte is what fills a file whose copy broke off.
 RUN_BYTES = 16
+# Coded data without an end are foreign, and no rows, where this part of them, less or more in small
+# and large photos, could be gone. In a large photo fewer bytes would not show once it is reduced.
+TAIL_PART, LEAST_TAIL_BYTES, MOST_TAIL_BYTES = 256, 16, 256
+# Of any colour space, before a conversion.
+NO_PIXEL = {127, 128}
 
 
-def complete_jpeg(data: bytes) -> Iterator[bytes]:
-    """Yield versions of a JPEG without its end that decode alike only if no pixel is missing.
-
-    A decoder that is given an end sees it where data are missing and leaves grey there. Each
-    version therefore continues with other coded data before the end: where pixels are missing,
-    they become pixels, and the versions differ.
+def find_coded(jpeg: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Find the coded data of a JPEG that has lost its end, or seems to lack rows.
 
     Yields:
-        Three files; none if coefficients of some scan are missing altogether.
+        The file up to where its coded data may end; and the same less what must hold pixels if they
+        do: the same again where an end is there, or where all rows came with an earlier scan.
+        Nothing if coefficients of some scan are missing altogether.
     """
-    if (stop := _scans_end(data)) is None:
+    if (found := _scans_end(jpeg)) is None:
         return
-    coded = data[:stop]
-    if stop == len(data):
-        coded = _without_run(coded)
+    start, stop, is_progressive = found
+    data = jpeg[:stop]
+    ends = [data]
+    if stop == len(jpeg):
+        kept = _without_run(data)
+        # Flat rows repeat some bytes, which may be zeros or end with them.
+        others = [kept + b"\0", kept + b"\0\0", data]
+        flat = [each for each in others if data.startswith(each) and FLAT.search(each[-48:])]
+        ends = [kept] if is_progressive else [kept, *flat]
+    for coded in dict.fromkeys(ends):
+        tail = min(max((len(coded) - start) // TAIL_PART, LEAST_TAIL_BYTES), MOST_TAIL_BYTES)
+        is_told = is_progressive or jpeg.startswith(END, stop)
+        yield coded, coded if is_told else coded[: max(start, len(coded) - tail)]
+
+
+def continue_jpeg(coded: bytes) -> Iterator[bytes]:
+    """Yield files with this coded data that decode alike only if no pixel is missing.
+
+    A decoder that is given an end sees it where data are missing and leaves grey there. Each file
+    therefore continues with other coded data before the end: where pixels are missing, they become
+    pixels, and the files differ.
+
+    Yields:
+        Three files, the first without more data.
+    """
     rng = np.random.default_rng(0)
     yield coded + END
     # A decoder that waits for a restart marker skips to it. It takes one of the next two for a
@@ -52,17 +81,24 @@ def complete_jpeg(data: bytes) -> Iterator[bytes]:
         yield coded + b"".join(m + codes.tobytes() for m, codes in parts) + END
 
 
-def is_filled(jpeg: bytes) -> bool:
-    """Tell whether a run of one byte stands where a JPEG's end should be.
+def has_end(jpeg: bytes) -> bool:
+    """Tell whether an end follows the last scan of a JPEG; Pillow takes other bytes for rows."""
+    end = jpeg.rfind(END)  # also of the thumbnail in its EXIF
+    return end >= 0 and SCAN_START.search(jpeg, end) is None
 
-    A decoder takes it for pixels, so that missing rows pass unnoticed.
+
+def is_grey_at_end(image: Image.Image) -> bool:
+    """Tell whether a decoded JPEG's last pixel is the grey that decoders leave for missing rows."""
+    corner = image.crop((image.width - 1, image.height - 1, *image.size))
+    return set(corner.tobytes()) <= NO_PIXEL
+
+
+def _scans_end(data: bytes) -> tuple[int, int, bool] | None:
+    """Find the scan after which nothing of a JPEG is missing; None if something is.
+
+    Returns:
+        Where its coded data begin and end, and whether the JPEG is progressive.
     """
-    last = jpeg[-1:]
-    return jpeg.endswith(last * RUN_BYTES) and not jpeg.rstrip(last).endswith(END)
-
-
-def _scans_end(data: bytes) -> int | None:
-    """Return where the scan ends after which nothing of a JPEG is missing; None if some is."""
     missing: dict[int, set[int]] = {}  # component -> its coefficients that lack their lowest bit
     position, is_progressive = 2, False
     while data[position : position + 1] == b"\xff" and position + 4 <= len(data):
@@ -83,10 +119,10 @@ def _scans_end(data: bytes) -> int | None:
         if bits & 15 == 0:
             for component in content[1 : 1 + 2 * content[0] : 2]:
                 missing.get(component, set()).difference_update(range(first, last + 1))
-        end = SCAN_END.search(data, position)
+        start, end = position, SCAN_END.search(data, position)
         position = end.start() if end else len(data)
         if not any(missing.values()):
-            return position
+            return start, position, is_progressive
     return None
 
 

@@ -15,6 +15,9 @@ WHITE_IS_ZERO, YCBCR = 0, 6
 
 # Big-endian twins of kinds that Pillow knows in little-endian order only; the key is byte order,
 # photometric, sample format, fill order, bits and extra samples.
+# Of 12 bits, which lie in the same order in both, also those with white as zero.
+for order, photometric in ((MM, 0), (MM, 1), (II, 0)):
+    OPEN_INFO[order, photometric, (1,), 1, (12,), ()] = ("I;16", "I;12")
 OPEN_INFO[MM, 0, (1,), 1, (16,), ()] = ("I;16B", "I;16B")
 OPEN_INFO[MM, 1, (1,), 1, (32,), ()] = ("I", "I;32B")
 # libtiff returns native byte order, which Pillow knows of these under another name.

@@ -238,7 +238,7 @@ def test_a_second_run_asks_nothing(shelf: Shelf, out: Path, capsys: pytest.Captu
         assert f"{out} is there already, made from {shelf.url}" in capsys.readouterr().out
     others = [{"url": shelf.url + "2"}, {"url": shelf.url, "sha256": "0" * 64}]
     for other in [*others, {"url": shelf.url, "size": 7}]:
-        assert main(DownloadConfig(out=out, **other)) == 1
+        assert main(DownloadConfig(out=out, **other)) == 2
         assert "give another --out" in capsys.readouterr().err
     assert (out / "mine.txt").read_text() == "stays"
     assert len(shelf.requests) == 1
@@ -257,7 +257,7 @@ def test_what_is_there_is_never_touched(
         out.mkdir()
         if made == "folder":
             (out / "photo.jpg").write_text("mine")
-    assert main(DownloadConfig(shelf.url, out=out)) == 1
+    assert main(DownloadConfig(shelf.url, out=out)) == 2
     assert "made from something else; give another --out" in capsys.readouterr().err
     assert shelf.requests == []
     assert [path.name for path in out.parent.iterdir()] == [out.name]
@@ -559,8 +559,8 @@ def test_a_file_of_this_machine(
     assert main(config) == 0
     assert "is there already" in capsys.readouterr().out
     archive.write_bytes(packed + b"\0")
-    assert main(DownloadConfig(archive=archive, out=out)) == 1
-    assert main(DownloadConfig(archive=tmp_path / "none.zip", out=tmp_path / "new")) == 1
+    assert main(DownloadConfig(archive=archive, out=out)) == 2
+    assert main(DownloadConfig(archive=tmp_path / "none.zip", out=tmp_path / "new")) == 2
     assert "none.zip" in capsys.readouterr().err
 
 

@@ -192,7 +192,10 @@ def test_mistakes_end_in_one_line(
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
+    damaged = tmp_path / "damaged.pt"
+    damaged.write_bytes(config.model.read_bytes()[:500])
     wrong = {
+        "is not a complete model file": {"model": damaged},
         "no data folder": {"data": tmp_path / "absent"},
         "no photos in": {"data": empty},
         "no model file": {"model": tmp_path / "absent.pt"},
@@ -200,7 +203,7 @@ def test_mistakes_end_in_one_line(
         "must end in .zip": {"out": tmp_path / "out.tar"},
     }
     for message, change in wrong.items():
-        assert main(SubmissionConfig(**vars(config) | change)) == 1
+        assert main(SubmissionConfig(**vars(config) | change)) == 2
         assert message in capsys.readouterr().err
     (empty / "broken.jpg").write_bytes(b"")
     assert main(SubmissionConfig(**vars(config) | {"data": empty})) == 1

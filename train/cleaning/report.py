@@ -15,6 +15,7 @@ from models.photos import read_photo
 from train.cleaning.duplicate_policy import Duplicate
 from train.cleaning.scan import PhotoRecord
 from train.data.transforms import build_train_transform
+from train.evaluation.figure import new_figure
 from train.evaluation.html import encode_figure, encode_image, show_photo, write_page
 
 SIDE_PX = 160
@@ -49,7 +50,7 @@ def augment(data: Path, draws: Sequence[tuple[str, int]]) -> list[np.ndarray]:
 def plot_classes(photos: dict[str, tuple[str, str]], split: dict[str, list[str]]) -> Figure:
     """Plot photos per class, stacked by part."""
     names = sorted({label for _, label in photos.values()})
-    figure = Figure(figsize=(10, 1 + 0.2 * len(names)), layout="constrained")
+    figure = new_figure(figsize=(10, 1 + 0.2 * len(names)), layout="constrained")
     axes = figure.subplots()
     left = np.zeros(len(names))
     for part, paths in split.items():
@@ -69,7 +70,7 @@ def plot_sizes(records: list[PhotoRecord]) -> Figure:
     """Plot width against height, and the aspect ratios."""
     widths = np.array([record.width_px for record in records])
     heights = np.array([record.height_px for record in records])
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = new_figure(figsize=(10, 4), layout="constrained")
     sizes, aspects = figure.subplots(1, 2)
     sizes.scatter(widths, heights, s=6, alpha=0.3)
     sizes.set(xlabel="width (px)", ylabel="height (px)")
@@ -80,7 +81,7 @@ def plot_sizes(records: list[PhotoRecord]) -> Figure:
 
 def plot_channels(summary: dict[str, Any]) -> Figure:
     """Plot mean and standard deviation of the training photos, per channel."""
-    figure = Figure(figsize=(5, 2.6), layout="constrained")
+    figure = new_figure(figsize=(5, 2.6), layout="constrained")
     axes = figure.subplots()
     colours = ["firebrick", "seagreen", "royalblue"]
     axes.barh(["red", "green", "blue"], summary["mean"], xerr=summary["std"], color=colours)
@@ -91,7 +92,7 @@ def plot_channels(summary: dict[str, Any]) -> Figure:
 def plot_suspicions(suspicious: list[dict[str, Any]]) -> Figure:
     """Plot suspicious labels per class, most first, for at most 30 classes."""
     counts = Counter(each["label"] for each in suspicious).most_common(30)
-    figure = Figure(figsize=(10, 1 + 0.22 * len(counts)), layout="constrained")
+    figure = new_figure(figsize=(10, 1 + 0.22 * len(counts)), layout="constrained")
     axes = figure.subplots()
     axes.barh([name for name, _ in counts], [count for _, count in counts])
     axes.invert_yaxis()

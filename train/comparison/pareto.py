@@ -12,6 +12,8 @@ from matplotlib.text import Annotation, Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
+from train.evaluation.figure import new_figure
+
 EQUAL = 0.05
 """Costs this close count as equal: two timings of one network differ by as much."""
 FRONT, REST = "tab:blue", "0.45"
@@ -69,7 +71,7 @@ def draw_fronts(
     Returns:
         The picture, and axis label -> names on that front, the cheapest first.
     """
-    figure = Figure(figsize=(5 * len(costs), 4.8), layout="constrained")
+    figure = new_figure(figsize=(5 * len(costs), 4.8), layout="constrained")
     FigureCanvasAgg(figure)  # measures the names before anything is saved
     fronts = {}
     for axes, (label, values) in zip(

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from train.evaluation.figure import new_figure
+
 
 def plot_curves(history: list[dict[str, float]], path: Path) -> None:
     """Draw loss and accuracy by epoch.
@@ -15,7 +17,7 @@ def plot_curves(history: list[dict[str, float]], path: Path) -> None:
         path: The .png to write.
     """
     epochs = [record["epoch"] for record in history]
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = new_figure(figsize=(10, 4), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     loss.plot(epochs, [record["train/loss"] for record in history], "o-", label="training")
     loss.plot(epochs, [record["val/loss"] for record in history], "o-", label="validation")
@@ -37,7 +39,7 @@ def draw_rows(rows: dict[str, np.ndarray], title: str) -> Figure:
         title: Shown above the rows.
     """
     count = len(next(iter(rows.values())))
-    figure = Figure(figsize=(1.5 * count + 0.5, 1.5 * len(rows) + 0.4), layout="constrained")
+    figure = new_figure(figsize=(1.5 * count + 0.5, 1.5 * len(rows) + 0.4), layout="constrained")
     grid = figure.subplots(len(rows), count, squeeze=False)
     for line, (label, pictures) in zip(grid, rows.items(), strict=True):
         line[0].set_ylabel(label)

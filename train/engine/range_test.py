@@ -22,6 +22,7 @@ from train.data.sources import Source
 from train.engine.recipe import build_network, build_phases, build_preprocess, build_task
 from train.engine.tasks import Batch
 from train.engine.trainer import Trainer
+from train.evaluation.figure import new_figure
 
 EXPLODED = 4.0  # times the smallest loss so far
 MIN_POINTS = 20
@@ -183,7 +184,7 @@ def plot(
         found: The suggestion; None draws the points only.
         pretrained: Decides which rate of the suggestion is marked.
     """
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = new_figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     known = [(rate, loss) for rate, loss in zip(rates, losses, strict=True) if math.isfinite(loss)]
     shown = np.array(known).reshape(-1, 2)

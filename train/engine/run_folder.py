@@ -5,12 +5,13 @@ Imports no torch: what a person mistypes is answered before a training loads it.
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from models.environment import resolve_mode
-from models.files import write_text
+from models.files import check_folder, write_text
 from models.networks.encoder_file import INIT_FILE, encoder_path
 from models.places.landmarks import find_places
 from train.config import AutoencoderConfig, RunConfig, config_from_dict
@@ -38,6 +39,8 @@ def open_run(config: RunConfig) -> tuple[RunConfig, Path]:
         run_dir = config.run_dir or Path("runs") / f"{stamp}-{config.network_name}-s{config.seed}"
         if (run_dir / "config.json").exists():
             raise ValueError(f"{run_dir} already holds a run; resume it with --resume {run_dir}")
+        if os.environ.get("RANK", "0") == "0":  # the others leave the folder to the first process
+            check_folder(run_dir, "--run-dir")
         return config, run_dir
     path = config.resume / "config.json"
     if not path.is_file():

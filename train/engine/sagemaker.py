@@ -32,7 +32,7 @@ def train_job(config: TrainConfig) -> int:
         config: The settings.
 
     Returns:
-        The exit status of run_training, or 1 where a variable of the job is wrong.
+        The exit status of run_training, or 2 where a variable of the job is wrong.
     """
     try:
         # torchrun sets LOCAL_RANK for the processes that it starts: they go straight to training.
@@ -45,7 +45,7 @@ def train_job(config: TrainConfig) -> int:
             hand_over(config.resume or config.run_dir, Path(model_dir))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ValueError) else 1
     return status
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.command_line import first_line
+from models.environment import CacheError
 from models.files import file_digest
 from train.config import AutoencoderConfig, RunConfig, TrainConfig
 from train.data.sources import Source
@@ -22,7 +23,9 @@ from train.engine.run_folder import count_classes, open_outside, open_run, open_
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from matplotlib.figure import Figure
+    from torch import nn
 
+    from models.model_file.preprocess import Preprocess
     from train.engine.phases import Progress
     from train.evaluation.predictions import Results
     from train.tracking.wandb_run import Tracker
@@ -71,9 +74,10 @@ def run_training(config: RunConfig, export: Export = export_model) -> int:
             What it returns goes to W&B as a model.
 
     Returns:
-        Exit status: 0 done, 1 error, 130 or 143 stopped by Ctrl-C or SIGTERM.
+        Exit status: 0 done, 1 error, 2 settings that cannot work, 130 or 143 stopped by Ctrl-C or
+        SIGTERM.
     """
-    stop, run_dir, status = StopRequest(), Path(), 1
+    stop, run_dir, status = StopRequest(), Path(), 2
     tracker, results = None, None
     try:
         config, run_dir = open_run(config)
@@ -86,7 +90,10 @@ def run_training(config: RunConfig, export: Export = export_model) -> int:
         accelerator = _start(config)
         run_dir = _share(run_dir)
         with stop.watch():
-            progress = _train(config, run_dir, sources, tracker, accelerator, stop)
+            network = _build_network(config, run_dir, sources)
+            status = 1  # what was typed is sound: errors from here on are the run's own
+            progress = _train(config, run_dir, sources, network, tracker, accelerator, stop)
+            del network  # the export builds its own
             if accelerator.is_main_process:
                 results = export(config, run_dir, progress.history)
             accelerator.wait_for_everyone()
@@ -98,9 +105,11 @@ def run_training(config: RunConfig, export: Export = export_model) -> int:
         status = 128 + (stop.signal or signal.SIGINT)
     except KNOWN_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
+        status = 2 if isinstance(error, CacheError) else status
     finally:
         # A run that was stopped is complete as far as it got: W&B's sweeps learn from it.
-        arrived = tracker is not None and tracker.finish(results, exit_code=1 if status == 1 else 0)
+        failed = status in (1, 2)
+        arrived = tracker is not None and tracker.finish(results, exit_code=int(failed))
         if tracker is not None:
             from train.engine.device import release_accelerator
 
@@ -147,10 +156,24 @@ def _share(run_dir: Path) -> Path:
     return Path(broadcast_object_list([str(run_dir)])[0])
 
 
+def _build_network(
+    config: RunConfig, run_dir: Path, sources: Sequence[Source]
+) -> "tuple[nn.Module, Preprocess]":
+    """Build the network, before anything is written: weights may be out of reach."""
+    import torch
+
+    from train.engine.recipe import build_network, build_preprocess
+
+    torch.manual_seed(config.seed)
+    model = build_network(config, count_classes(run_dir, sources))
+    return model, build_preprocess(config, model)
+
+
 def _train(
     config: RunConfig,
     run_dir: Path,
     sources: Sequence[Source],
+    network: "tuple[nn.Module, Preprocess]",
     tracker: "Tracker",
     accelerator: "Accelerator",
     stop: StopRequest,
@@ -159,17 +182,11 @@ def _train(
 
     The run folder appears once nothing can be missing any more: a mistake leaves nothing behind.
     """
-    import torch
-
     from train.data.loading import build_loaders, read_photos
-    from train.engine.recipe import build_network, build_phases, build_preprocess, build_task
+    from train.engine.recipe import build_phases, build_task
     from train.engine.trainer import Trainer
 
-    torch.manual_seed(config.seed)
-    class_count = count_classes(run_dir, sources)
-    # The network comes first: weights that are out of reach must not leave a half-made run.
-    model = build_network(config, class_count)
-    preprocess = build_preprocess(config, model)
+    model, preprocess = network
     with accelerator.main_process_first():
         split, cache = read_photos(config, run_dir, config.eval_side_px, sources)
     accelerator.wait_for_everyone()  # else others could read the split while it is being written
@@ -178,7 +195,7 @@ def _train(
         if not config.resume:
             write_run(config, run_dir, split, cache.left_out, outside)
         tracker.start(config, run_dir, split, cache.left_out)
-    task = build_task(config, accelerator, class_count)
+    task = build_task(config, accelerator, count_classes(run_dir, sources))
     metrics = run_dir / "metrics.jsonl"
     logged = len(metrics.read_text().splitlines()) if metrics.is_file() else 0
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from train.evaluation.figure import new_figure
 from train.evaluation.metrics import selective_accuracy
 from train.evaluation.predictions import Predictions
 
@@ -80,7 +81,7 @@ def plot_confusion(predictions: Predictions, title: str = "") -> Figure:
     counts = confusion[np.ix_(order, order)]
     names = [plain(predictions.class_names[label]) for label in order]
     side = max(6.0, 2.6 + 0.225 * len(names))  # room for two digits per cell
-    figure = Figure(figsize=(side, side), layout="constrained")
+    figure = new_figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     wrong = ~np.eye(len(names), dtype=bool)
@@ -111,7 +112,7 @@ def plot_confusion(predictions: Predictions, title: str = "") -> Figure:
 def plot_classes(rows: list[dict[str, Any]], top1: float) -> Figure:
     """Draw recall with its interval, precision and F1 of each class that has photos."""
     rows = sorted((row for row in rows if row["photos"]), key=lambda row: (row["f1"], row["class"]))
-    figure = Figure(figsize=(10, 1.2 + 0.21 * len(rows)), layout="constrained")
+    figure = new_figure(figsize=(10, 1.2 + 0.21 * len(rows)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(rows))
     recall = np.array([100 * row["recall"] for row in rows])
@@ -142,7 +143,7 @@ def plot_reliability(metrics: dict[str, Any]) -> Figure:
     if "reliability_uncalibrated" in metrics:
         before = metrics["reliability_uncalibrated"], metrics["ece_uncalibrated"]
         panels = {"Before calibration": before, "After": panels[""]}
-    figure = Figure(figsize=(5.4 * len(panels), 5), layout="constrained")
+    figure = new_figure(figsize=(5.4 * len(panels), 5), layout="constrained")
     columns = figure.subplots(2, len(panels), sharex=True, squeeze=False, height_ratios=[3, 1])
     for (name, (rows, ece)), (upper, lower) in zip(panels.items(), columns.T, strict=True):
         draw_reliability(upper, lower, rows, ": ".join(filter(None, [name, f"ECE {ece:.1%}"])))
@@ -176,7 +177,7 @@ def plot_rejection(predictions: Predictions, aurc: float) -> Figure:
     # At best all mistakes are rejected before the first right answer.
     right = int(predictions.right().sum())
     best = np.minimum(1, right / (count * (1 - rejected)))
-    figure = Figure(figsize=(5.4, 5), layout="constrained")
+    figure = new_figure(figsize=(5.4, 5), layout="constrained")
     axes = figure.subplots()
     axes.plot(100 * rejected, 100 * best, ":", color=GREY, label="best possible")
     axes.plot(100 * rejected, 100 * accuracies, color=BLUE, label="least confident first")
@@ -192,7 +193,7 @@ def plot_rejection(predictions: Predictions, aurc: float) -> Figure:
 
 def plot_robustness(measured: dict[str, Any]) -> Figure:
     """Draw top-1 by severity, one line per corruption."""
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    figure = new_figure(figsize=(10, 4.4), layout="constrained")
     axes = figure.subplots()
     for (name, rows), mark in zip(measured["corruptions"].items(), "osD^vPX", strict=False):
         severities = [0, *map(int, rows)]

@@ -30,6 +30,7 @@ from train.config import TrainConfig, TransferConfig
 from train.data.sources import open_source
 from train.data.split import Split
 from train.engine.training_run import run_training
+from train.evaluation.figure import new_figure
 from train.evaluation.findings import find
 from train.evaluation.phrases import percent, span
 from train.notebook_support.drawn_landmarks import LANDMARKS
@@ -219,7 +220,7 @@ def count_parameters(part: nn.Module) -> int:
 def show_pictures(pictures: Mapping[str, np.ndarray | Image.Image], columns: int = 6) -> Figure:
     """Show pictures with their titles, in rows."""
     rows = -(-len(pictures) // columns)
-    figure = Figure(figsize=(1.8 * columns, 1.65 * rows), dpi=DPI, layout="constrained")
+    figure = new_figure(figsize=(1.8 * columns, 1.65 * rows), dpi=DPI, layout="constrained")
     places = list(figure.subplots(rows, columns, squeeze=False).flat)
     for place in places:
         place.axis("off")
@@ -234,7 +235,7 @@ def show_answers(
 ) -> Figure:
     """Show each photo with its title and bars of its five most likely landmarks."""
     rows = -(-len(photos) // columns)
-    figure = Figure(figsize=(5.2 * columns, 1.7 * rows), dpi=DPI, layout="constrained")
+    figure = new_figure(figsize=(5.2 * columns, 1.7 * rows), dpi=DPI, layout="constrained")
     places = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[1.2, 1] * columns)
     for place in places.flat:
         place.axis("off")
@@ -258,7 +259,7 @@ def show_confidences(tables: Mapping[str, str]) -> Figure:
     Args:
         tables: Name -> predictions.csv of train.submission, as text.
     """
-    figure = Figure(figsize=(8, 3), layout="constrained")
+    figure = new_figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots()
     for name, table in tables.items():
         sure = [float(row["probability_1"]) for row in csv.DictReader(io.StringIO(table))]

@@ -94,6 +94,12 @@ def count_finished(study: optuna.Study) -> int:
     )
 
 
+def has_results(study: optuna.Study) -> bool:
+    """Tell whether any trial gave a figure: it is complete, or was stopped early as a worse one."""
+    states = (TrialState.COMPLETE, TrialState.PRUNED)
+    return bool(study.get_trials(deepcopy=False, states=states))
+
+
 def suggest(trial: optuna.Trial, name: str, searched: Choice | Range) -> Any:
     """Draw a value for one setting."""
     if isinstance(searched, Choice):
@@ -225,10 +231,10 @@ def plot_importances(importances: dict[str, float], metric: str, trials: int, pa
         trials: How many trials it was estimated from.
         path: The .png to write.
     """
-    from matplotlib.figure import Figure
+    from train.evaluation.figure import new_figure
 
     names = sorted(importances, key=importances.__getitem__)
-    figure = Figure(figsize=(7, 1 + 0.35 * len(names)), layout="constrained")
+    figure = new_figure(figsize=(7, 1 + 0.35 * len(names)), layout="constrained")
     axes = figure.subplots()
     axes.barh(names, [importances[name] for name in names])
     axes.set(xlabel="share of the variance", title=f"{metric}, {trials} trials")

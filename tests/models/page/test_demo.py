@@ -389,4 +389,4 @@ def test_a_file_that_is_no_model_ends_in_one_line(
     assert demo.main(parse_flags(demo.PageConfig, "demo", args=["--model", TEXT_FILE])) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
-    assert "not a complete model file" in line
+    assert "is no model file" in line

@@ -1,6 +1,7 @@
 """Colour profiles and HDR become sRGB; what a profile says wrongly does no harm."""
 
 import io
+import struct
 import time
 import zlib
 
@@ -13,7 +14,7 @@ from models.photos import read_photo
 from models.photos.colour import MAX_PROFILE_BYTES, find_colours
 from tests.support.bad_photos import draw, encode, noisy
 from tests.support.costly_photos import after_header, chunk
-from tests.support.profiles import cmyk_profile, grey_profile, rgb_profile
+from tests.support.profiles import SPACES, cmyk_profile, grey_profile, rgb_profile
 
 SKY = (90, 140, 200)
 SHOWN = {"display p3": (73, 142, 205), "adobe rgb": (52, 141, 203), "prophoto": (0, 166, 217)}
@@ -154,3 +155,71 @@ def test_colours_of_display_p3_without_a_profile() -> None:
     data = io.BytesIO()
     image.save(data, quality=100, chroma=444, color_primaries=12, transfer_characteristics=13)
     assert np.abs(read_photo(data.getvalue()).astype(int) - SHOWN["display p3"]).max() <= 4
+
+
+def gamma(value: float) -> bytes:
+    return chunk(b"gAMA", struct.pack(">I", round(100_000 * value)))
+
+
+def chromaticity(space: str) -> bytes:
+    primaries, white, _ = SPACES[space]
+    points = [round(100_000 * each) for point in (white, *primaries) for each in point]
+    return chunk(b"cHRM", struct.pack(">8I", *points))
+
+
+def codes(primaries: int, transfer: int, rest: bytes = b"\0\1") -> bytes:
+    return chunk(b"cICP", bytes([primaries, transfer]) + rest)
+
+
+P3_SKY = SHOWN["display p3"]
+CHUNKS = {
+    "cicp p3": (codes(12, 13), P3_SKY),
+    "cicp beside srgb": (chunk(b"sRGB", b"\0") + codes(12, 13), P3_SKY),
+    "cicp beside gamma": (gamma(1.0) + codes(12, 13), P3_SKY),
+    "cicp pq": (codes(9, 16), (0, 95, 255)),
+    "cicp hlg": (codes(9, 18), (0, 114, 193)),
+    "cicp srgb": (codes(1, 13), SKY),
+    "cicp unspecified": (codes(2, 2), SKY),
+    "cicp narrow": (codes(12, 13, b"\0\0"), SKY),
+    "cicp cut off": (chunk(b"cICP", b"\x0c"), SKY),
+    "linear": (gamma(1.0), (160, 196, 229)),
+    "old mac": (gamma(1 / 1.8), (109, 158, 210)),
+    "adobe": (gamma(0.4547) + chromaticity("adobe rgb"), (52, 141, 203)),
+    "p3": (gamma(0.45455) + chromaticity("display p3"), (71, 143, 207)),
+    "srgb beside gamma": (chunk(b"sRGB", b"\0") + gamma(1.0), SKY),
+    "primaries without gamma": (chromaticity("display p3"), SKY),
+    "no gamma": (gamma(0), SKY),
+    "no primaries": (gamma(1.0) + chunk(b"cHRM", bytes(32)), SKY),
+}
+
+
+@pytest.mark.parametrize("name", CHUNKS)
+def test_what_a_png_says_in_chunks_becomes_srgb(name: str) -> None:
+    """The values are those that Chromium shows."""
+    chunks, shown = CHUNKS[name]
+    data = after_header(encode(Image.new("RGB", (64, 48), SKY), "PNG"), chunks)
+    for side_px in (None, 16):
+        assert np.abs(read_photo(data, side_px).astype(int) - shown).max() <= 2
+
+
+def test_chunks_that_say_srgb_leave_a_png_as_it_is() -> None:
+    """As ImageMagick writes them into each PNG."""
+    for chunks in (gamma(0.45455), gamma(0.45455) + chromaticity("srgb"), codes(1, 13)):
+        data = after_header(encode(noisy(), "PNG"), chunks)
+        assert np.array_equal(read_photo(data), np.asarray(noisy()))
+
+
+def test_codes_of_a_png_override_its_profile() -> None:
+    image = Image.new("RGB", (64, 48), SKY)
+    data = after_header(encode(image, "PNG", icc_profile=rgb_profile("prophoto")), codes(12, 13))
+    assert np.abs(read_photo(data).astype(int) - P3_SKY).max() <= 2
+    data = after_header(encode(image, "PNG", icc_profile=rgb_profile("display p3")), gamma(1.0))
+    assert np.abs(read_photo(data).astype(int) - P3_SKY).max() <= 2
+
+
+@pytest.mark.parametrize("transfer", HDR)
+def test_hdr_png_gets_a_tone_curve(transfer: int) -> None:
+    for code, shown in HDR[transfer]:
+        data = encode(Image.new("RGB", (64, 64), code), "PNG")
+        shown_here = read_photo(after_header(data, codes(9, transfer)))
+        assert np.abs(shown_here.astype(int) - shown).max() <= 7

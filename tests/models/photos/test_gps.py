@@ -235,6 +235,10 @@ def test_xmp_that_no_segment_has_room_for() -> None:
     assert as_tuple(read_position(after_start(jpeg, *parts))) == EIFFEL
 
 
+def xmp_chunk(text: bytes) -> bytes:
+    return chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + text)
+
+
 def test_packed_xmp_is_unpacked_within_limits() -> None:
     whole = photo("PNG")
     start = b"XML:com.adobe.xmp\0\1\0\0\0"
@@ -245,6 +249,53 @@ def test_packed_xmp_is_unpacked_within_limits() -> None:
     began = time.process_time()
     assert read_position(after_header(whole, *[bomb] * 200)) is None
     assert time.process_time() - began < 5
+
+
+def raw_profile(name: bytes, content: bytes) -> bytes:
+    """As ImageMagick writes it: name, length and hexadecimal digits."""
+    digits = content.hex().encode()
+    lines = b"\n".join(digits[i : i + 72] for i in range(0, len(digits), 72))
+    return b"\n%s\n%8d\n%s\n" % (name, len(content), lines)
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt", b"iTXt packed"])
+@pytest.mark.parametrize("name", [b"exif", b"xmp", b"APP1"])
+def test_what_imagemagick_writes_into_a_png(name: bytes, kind: bytes) -> None:
+    content = ATTRIBUTES if name == b"xmp" else b"Exif\0\0" + gps().tobytes()
+    text = raw_profile(name, content)
+    if kind != b"tEXt":
+        is_packed = kind != b"iTXt"
+        flags = {b"zTXt": b"\0", b"iTXt": bytes(4), b"iTXt packed": b"\1" + bytes(3)}[kind]
+        text = flags + (zlib.compress(text) if is_packed else text)
+    text = chunk(kind[:4], b"Raw profile type " + name + b"\0" + text)
+    assert as_tuple(read_position(after_header(photo("PNG"), text))) == EIFFEL
+    assert as_tuple(read_position(photo("PNG")[:-12] + text + photo("PNG")[-12:])) == EIFFEL
+    broken = text.replace(b"\n", b"#") if not kind.endswith((b"packed", b"zTXt")) else text[:-40]
+    assert read_position(after_header(photo("PNG"), broken)) is None
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+def test_large_metadata_of_a_png_does_not_hide_its_position(kind: bytes) -> None:
+    flags = b"\1" + bytes(3) if kind == b"iTXt" else b"\0"
+    large = chunk(kind, b"note\0" + flags + zlib.compress(bytes(3_000_000)))
+    for data in (photo("PNG", gps()), after_header(photo("PNG"), xmp_chunk(ATTRIBUTES))):
+        assert as_tuple(read_position(after_header(data, large))) == EIFFEL
+
+
+def test_a_large_packet_of_xmp_counts_as_far_as_it_is_read() -> None:
+    text = ATTRIBUTES.replace(b"</rdf:RDF>", b"<!--" + b"x" * 1_500_000 + b"--></rdf:RDF>")
+    assert len(text) > 1_500_000
+    assert as_tuple(read_position(after_header(photo("PNG"), xmp_chunk(text)))) == EIFFEL
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_broken_exif_does_not_hide_xmp(format: str) -> None:
+    exif = b"Exif\0\0XX\0*\0\0\0\x08"
+    if format == "PNG":
+        data = after_header(photo("PNG"), chunk(b"eXIf", exif), xmp_chunk(ATTRIBUTES))
+    else:
+        data = encode(draw(), format, exif=exif, xmp=ATTRIBUTES)
+    assert as_tuple(read_position(data)) == EIFFEL
 
 
 def test_millions_of_values_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

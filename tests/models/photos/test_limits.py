@@ -175,6 +175,10 @@ def test_a_panorama_of_a_phone_is_within_the_limits() -> None:
         assert max_pixels("HEIF", 4, image.info) == 50_000_000
         assert max_pixels("HEIF", 3, image.info | {"bit_depth": 10}) == 50_000_000
         assert max_pixels("HEIF", 3, image.info | {"chroma": 444}) == 50_000_000
+        deep = image.info | {"bit_depth": 10, "chroma": 444}
+        assert max_pixels("HEIF", 3, deep) == 37_500_000
+        assert max_pixels("HEIF", 4, deep) == 30_000_000
+        assert max_pixels("HEIF", 4, deep | {"chroma": 420}) == 30_000_000
 
 
 @pytest.mark.slow

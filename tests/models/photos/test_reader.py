@@ -301,6 +301,7 @@ def test_orientation_in_the_exif_of_imagemagick_turns_a_png() -> None:
         (b"\xff\x4f\xff\x51\0\x2f", "JPEG 2000"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"\xff\x0a\xfa\x12", "JPEG XL"),
+        (b"MM\0+\0\x08\0\0", "big-endian BigTIFF"),
         (b"\xff\xd8\xff\xf7\0\x0b\x08" + bytes(20), "JPEG-LS"),
         (b"\xff\xd8\xff\xc1\0\x11\x0c" + bytes(20), "12-bit JPEG"),
         (JPEG[:20] + b"\xff\xc1\0\x11\x0c" + bytes(20), "12-bit JPEG"),
@@ -309,3 +310,26 @@ def test_orientation_in_the_exif_of_imagemagick_turns_a_png() -> None:
 def test_kinds_that_no_decoder_takes_are_named(start: bytes, name: str) -> None:
     with pytest.raises(PhotoError, match=f"is a {name}.* not supported; save it as JPEG or PNG"):
         read_photo(start + bytes(100))
+
+
+@pytest.mark.parametrize(
+    ("item", "brand", "name"),
+    [
+        (b"av01", b"mif1", "AV1"),
+        (b"avc1", b"avci", "H.264"),
+        (b"jpeg", b"jpeg", "JPEG"),
+        (b"jpeg", b"mif1", "JPEG"),
+        (b"j2k1", b"j2ki", "JPEG 2000"),
+        (b"vvc1", b"vvic", "VVC"),
+        (b"unci", b"mif2", "uncompressed"),
+    ],
+)
+def test_other_pixels_than_those_of_heic_are_named(item: bytes, brand: bytes, name: str) -> None:
+    data = encode(draw(), "HEIF")
+    start = data[: data.index(b"meta")].replace(b"heic", brand)
+    other = start + data[len(start) :].replace(b"hvc1", item).replace(b"hvcC", item[:3] + b"C")
+    message = f"is a HEIF photo with {name} pixels, a kind .* not supported; save it as JPEG"
+    with pytest.raises(PhotoError, match=message):
+        read_photo(other)
+    with pytest.raises(PhotoError, match="damaged"):
+        read_photo(data.replace(b"hvcC", b"xxxC"))

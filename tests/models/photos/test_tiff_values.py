@@ -9,6 +9,7 @@ from models.photos import PhotoError, read_photo
 from tests.support.tiff_photos import CMYK, GREY, GREY_INVERTED, RGB, tiff
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (40, 48, 4)).astype(np.uint8)
+REVERSED = "32-bit grey TIFF with reversed bits"
 WAYS = list(itertools.product("<>", (False, True), (False, True), (None, 16)))
 
 
@@ -55,14 +56,18 @@ def test_values_are_right_or_refused(
             assert np.abs(small.mean((0, 1)) - expected.mean((0, 1))).max() < 5
 
 
-def test_twelve_bits_are_scaled() -> None:
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("photometric", [GREY, GREY_INVERTED])
+@pytest.mark.parametrize("deflated", [False, True])
+def test_twelve_bits_are_scaled(order: str, photometric: int, deflated: bool) -> None:
     """Packed by hand: two values in three bytes."""
     values = np.tile(np.arange(0, 4096, 64, dtype=np.uint16), (32, 1))
     first, second = values[:, ::2], values[:, 1::2]
     packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=-1)
     rows = packed.astype(np.uint8).reshape(32, 96, 1)
-    image = read_photo(tiff(rows, photometric=GREY, tags={256: 64, 258: 12}))
-    assert np.array_equal(image[..., 0], values >> 4)
+    image = read_photo(tiff(rows, order, photometric, packed=deflated, tags={256: 64, 258: 12}))
+    grey = values >> 4
+    assert np.array_equal(image[..., 0], grey if photometric == GREY else 255 - grey)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +90,7 @@ def test_twelve_bits_are_scaled() -> None:
         (LEVELS[..., :3], {"photometric": 6}, "8-bit YCbCr TIFF"),
         (LEVELS[..., :3], {"tags": {259: 50001}}, "TIFF with WebP compression"),
         (LEVELS[..., :3], {"tags": {259: 34712}}, "TIFF with JPEG 2000 compression"),
+        (LEVELS[..., :1].astype("u4"), {"photometric": GREY, "tags": {266: 2}}, REVERSED),
     ],
 )
 def test_other_kinds_say_what_they_are(values: np.ndarray, options: dict, name: str) -> None:

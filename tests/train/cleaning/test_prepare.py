@@ -340,7 +340,7 @@ def test_mistakes_end_in_one_line(
         (settings(empty, tmp_path / "out"), "no photos in class folders"),
         (settings(data, data), "another folder"),
     ]:
-        assert main(config) == 1
+        assert main(config) == 2
         assert message in capsys.readouterr().err
     with pytest.raises(ValueError, match="leave no photo"):
         settings(data, tmp_path / "out", val_fraction=0.3, test_fraction=0.7)
@@ -373,6 +373,8 @@ def test_a_thin_class_is_reported_before_it_stops(
             draw_scene(first + photo).save(data / folder / f"{photo}.png")
     for path in sorted(data.glob("New/*" if readable else "*/*"))[1 if readable else 0 :]:
         path.write_bytes(path.read_bytes()[:200])
+    out.mkdir()
+    (out / "splits.json").write_text("of an earlier run, which training would use")
     for files in ("none", "link"):
         assert main(settings(data, out, files=files)) != 0
     said = capsys.readouterr().err.splitlines()[-1]

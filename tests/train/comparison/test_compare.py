@@ -109,8 +109,8 @@ def test_other_validation_photos_give_a_warning_and_no_advice(
 def test_mistakes_end_in_one_line(
     finished_run: Path, finished_scratch: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    def fails(*runs: Path) -> str:
-        assert main(CompareConfig(runs, tmp_path / "out")) == 1
+    def fails(*runs: Path, status: int = 2) -> str:
+        assert main(CompareConfig(runs, tmp_path / "out")) == status
         error = capsys.readouterr().err.rsplit("\r", 1)[-1]  # after a progress bar
         assert error.startswith("error: ") and error.count("\n") == 1
         return error
@@ -128,12 +128,12 @@ def test_mistakes_end_in_one_line(
     assert "no model file" in fails(finished_run, tmp_path / "absent.pt")
     damaged = move(finished_scratch, tmp_path / "damaged")
     (damaged / "metrics.jsonl").write_text('{"epoch": 1, ')
-    assert "metrics.jsonl" in fails(finished_run, damaged)
+    assert "metrics.jsonl" in fails(finished_run, damaged, status=1)
     (damaged / "metrics.jsonl").unlink()
     (damaged / "split.json").unlink()
     manifest = Predictor.load(damaged / "model.pt").manifest
     rewrite_manifest(damaged / "model.pt", manifest | {"metrics": {}, "split": {}})
-    assert "no figures in the model file" in fails(finished_run, damaged)
+    assert "no figures in the model file" in fails(finished_run, damaged, status=1)
     assert not (tmp_path / "out").exists()
 
 

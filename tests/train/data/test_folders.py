@@ -237,7 +237,7 @@ import sys
 import train.data.folders, train.data.split, train.data.sources, train.cleaning.scan
 import train.download, train.prepare
 config = train.prepare.PrepareConfig(data=train.prepare.Path("absent"))
-assert train.prepare.main(config) == 1
+assert train.prepare.main(config) == 2
 assert not {"torch", "matplotlib", "albumentations", "wandb"} & set(sys.modules)
 """
     run = subprocess.run(

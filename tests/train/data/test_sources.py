@@ -240,7 +240,7 @@ def test_run_of_a_prepared_split_keeps_it(
     assert all(used[part] == written[part] for part in ("fingerprint", "train", "val", "root"))
     (photos / split.val[0]).write_bytes(b"short")
     changed = f"size than before: 1 ({split.val[0]}). Put them back, or run python -m train.prepare"
-    assert run_training(tiny(prepared, tmp_path / "new")) == 1
+    assert run_training(tiny(prepared, tmp_path / "new")) == 2
     assert changed in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
     write_manifest(photos, prepared)  # prepared again, which is not what the run began with

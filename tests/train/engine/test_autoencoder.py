@@ -81,7 +81,7 @@ def test_resume_gives_the_same_weights(
     whole, resumed = weights(pretrained), weights(run_dir)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert len(read_records(run_dir)) == 2
-    assert main(AutoencoderConfig(resume=run_dir, epochs=7)) == 1
+    assert main(AutoencoderConfig(resume=run_dir, epochs=7)) == 2
     assert "its --epochs is 2, not 7" in capsys.readouterr().err
 
 
@@ -177,9 +177,9 @@ def test_mistakes_end_in_one_line(
         "train.autoencoder": {"init_from": model_file},
     }
     for message, changes in cases.items():
-        assert run_training(scratch(landmark_photos, run_dir, **changes)) == 1
+        assert run_training(scratch(landmark_photos, run_dir, **changes)) == 2
         assert message in capsys.readouterr().err
-    assert main(quick(tmp_path / "absent", run_dir)) == 1
+    assert main(quick(tmp_path / "absent", run_dir)) == 2
     assert "no data folder" in capsys.readouterr().err
     assert main(quick(landmark_photos, run_dir, learning_rate=1e30)) == 1
     assert "the loss is nan" in capsys.readouterr().err

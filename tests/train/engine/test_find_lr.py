@@ -184,7 +184,7 @@ def test_a_loss_that_explodes_ends_the_test(
 
 
 def test_mistakes_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(FindConfig(ScratchConfig(data=tmp_path / "absent"), out=tmp_path / "a.png")) == 1
+    assert main(FindConfig(ScratchConfig(data=tmp_path / "absent"), out=tmp_path / "a.png")) == 2
     assert capsys.readouterr().err.startswith("error: no data folder")
     for changes in ({"steps": 3}, {"lowest": 2.0}, {"out": Path("lr.jpg")}):
         with pytest.raises(ValueError, match=next(iter(changes))):

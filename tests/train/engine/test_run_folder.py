@@ -24,10 +24,10 @@ except SystemExit as end:
     print("status", end.code, "imported", sorted(heavy & set(sys.modules)))
 """
 MISTAKES = {
-    "train.transfer": (["--data", "absent"], "status 1", "no data folder at absent"),
+    "train.transfer": (["--data", "absent"], "status 2", "no data folder at absent"),
     "train.scratch": (["--lr", "3"], "status 2", "did you mean --learning-rate?"),
-    "train.autoencoder": (["--extra", "absent"], "status 1", "no data folder at"),
-    "train.find_lr": (["scratch", "--data", "absent"], "status 1", "no data folder at absent"),
+    "train.autoencoder": (["--extra", "absent"], "status 2", "no data folder at"),
+    "train.find_lr": (["scratch", "--data", "absent"], "status 2", "no data folder at absent"),
 }
 
 
@@ -50,7 +50,7 @@ def test_a_wrong_resume_is_answered_before_torch_is_imported(finished_run: Path)
         capture_output=True,
         text=True,
     )
-    assert done.stdout.strip() == "status 1 imported []"
+    assert done.stdout.strip() == "status 2 imported []"
     assert "its --epochs is 3, not 7" in done.stderr
 
 
@@ -141,8 +141,8 @@ def test_several_processes_are_refused_where_one_is_needed(
 
     monkeypatch.setattr("train.engine.device.build_accelerator", lambda _config: Two())
     run_dir = tmp_path / "run"
-    assert run_training(AutoencoderConfig(landmark_photos, run_dir=run_dir)) == 1
+    assert run_training(AutoencoderConfig(landmark_photos, run_dir=run_dir)) == 2
     assert "train.autoencoder runs in one process; start it without" in capsys.readouterr().err
-    assert run_training(tiny(landmark_photos, run_dir, batch_size=9)) == 1
+    assert run_training(tiny(landmark_photos, run_dir, batch_size=9)) == 2
     assert "--batch-size 9 is not a multiple of 2 processes" in capsys.readouterr().err
     assert not run_dir.exists()

@@ -173,7 +173,7 @@ def test_mistakes_end_in_one_line(
     job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setenv("SM_NUM_GPUS", "two")
-    assert train_job(ScratchConfig()) == 1
+    assert train_job(ScratchConfig()) == 2
     assert "SM_NUM_GPUS is 'two'" in capsys.readouterr().err
 
 

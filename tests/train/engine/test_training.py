@@ -205,6 +205,16 @@ def test_mistakes_end_in_one_line_and_no_run(
         (tiny(landmark_photos, run_dir, pretrained=True), "Two ways out"),
         (tiny(landmark_photos, run_dir, device="cuda:0"), "--device"),
         (tiny(landmark_photos, finished_run), "resume it with --resume"),
+        (
+            tiny(landmark_photos, Path("/proc/x")),
+            "--run-dir /proc/x cannot be written: No such file",
+        ),
+        (tiny(landmark_photos, Path(__file__) / "x"), "cannot be written: Not a directory"),
+        (
+            tiny(landmark_photos, run_dir, cache_dir=Path("/proc/x")),
+            "with --cache-dir or LANDMARKS",
+        ),
+        (tiny(landmark_photos, run_dir, backbone="resnet1"), "resnet1"),
         (TransferConfig(resume=tmp_path / "absent"), "no run to resume"),
         (ScratchConfig(resume=finished_run), "resume it with: python -m train.transfer --resume"),
         (tiny(landmark_photos, run_dir, wandb="online"), "wandb login"),
@@ -213,7 +223,7 @@ def test_mistakes_end_in_one_line_and_no_run(
     for config, message in cases:
         if config.device == "cuda:0" and torch.cuda.is_available():
             continue
-        assert run_training(config) == 1
+        assert run_training(config) == 2
         assert message in capsys.readouterr().err
     assert not run_dir.exists()
 

@@ -104,7 +104,7 @@ def test_outside_photos_measure_what_the_file_does_not_know(
     assert "Not a known landmark" in (out / "report.html").read_text()
     assert metrics["reliability_uncalibrated"] == metrics["reliability"]  # temperature 1
     absent = EvaluateConfig(data=photos, out=out, model=toy_model, outside=(tmp_path / "absent",))
-    assert main(absent) == 1
+    assert main(absent) == 2
 
 
 def test_kinds_of_outside_photos_are_told_apart(
@@ -177,8 +177,10 @@ def test_mistakes_end_in_one_line(
     photos: Path, toy_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     out = tmp_path / "out"
-    assert main(EvaluateConfig(data=tmp_path / "absent", out=out, model=toy_model)) == 1
-    assert main(EvaluateConfig(data=photos, out=out, model=tmp_path / "absent.pt")) == 1
+    assert main(EvaluateConfig(data=tmp_path / "absent", out=out, model=toy_model)) == 2
+    assert main(EvaluateConfig(data=photos, out=out, model=tmp_path / "absent.pt")) == 2
+    (tmp_path / "damaged.pt").write_bytes(toy_model.read_bytes()[:500])
+    assert main(EvaluateConfig(data=photos, out=out, model=tmp_path / "damaged.pt")) == 2
     (photos / "test" / "9.Unknown_Place").mkdir()
     assert main(EvaluateConfig(data=photos, out=out, model=toy_model)) == 1
     errors = capsys.readouterr().err
@@ -205,7 +207,7 @@ def test_mistakes_are_told_before_anything_is_loaded(
         "no photos in": {"outside": (empty,)},
         "no --severities [6]": {"severities": (1, 6)},
     }.items():
-        assert main(EvaluateConfig(**right | change)) == 1
+        assert main(EvaluateConfig(**right | change)) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
@@ -341,7 +343,7 @@ def test_ctrl_c_keeps_what_was_scored(
     monkeypatch.setattr(Predictor, "measure", at_once)
     assert main(EvaluateConfig(data=photos, out=tmp_path / "none", model=toy_model)) == 130
     assert "stopped before the report" in capsys.readouterr().err
-    assert main(EvaluateConfig(data=photos, out=out, model=toy_model, severities=(0, 3))) == 1
+    assert main(EvaluateConfig(data=photos, out=out, model=toy_model, severities=(0, 3))) == 2
     assert "no --severities [0]" in capsys.readouterr().err
 
 

@@ -123,7 +123,7 @@ def test_mistakes_are_told_before_anything_is_loaded(
         "no folder of outside photos": ExportConfig(finished_scratch, (tmp_path / "absent",)),
         "no photos in": ExportConfig(finished_scratch, (tmp_path,)),
     }.items():
-        assert main(config) == 1
+        assert main(config) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and message in error and error.count("\n") == 1
 

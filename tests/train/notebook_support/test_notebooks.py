@@ -166,7 +166,7 @@ def test_runs_keep_outputs_and_drop_noise(
     assert main(NotebooksConfig(("bad",))) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert (tmp_path / "bad.ipynb").read_bytes() == before
-    assert main(NotebooksConfig(("absent",))) == 1
+    assert main(NotebooksConfig(("absent",))) == 2
 
 
 def test_folders_of_a_machine_are_found() -> None:

@@ -157,6 +157,18 @@ def test_grid_with_a_wrong_value_continues(tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.usefixtures("quick_trials")
+def test_a_search_without_a_result_fails(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = write_sweep(tmp_path / "grid.yaml", TINY | {"label_smoothing": {"values": [1.5, 2.0]}})
+    out = tmp_path / "out"
+    assert main(SweepConfig(path, count=1, out=out)) == 1
+    assert "error: no trial has finished; see why in" in capsys.readouterr().err
+    assert [row["state"] for row in read_rows(out)] == ["FAIL"]
+    assert main(SweepConfig(tmp_path / "gone.yaml", out=out)) == 2
+    assert main(SweepConfig(path, out=Path("/proc/x"))) == 2
+    assert "--out /proc/x cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quick_trials")
 def test_bad_trials_are_stopped_early(tmp_path: Path) -> None:
     """One trial cannot learn; Hyperband sees that after a good one."""
     parameters = TINY | {

@@ -205,7 +205,7 @@ def test_settings_that_wandb_refuses_are_one_line(
     for name in set(changed) - set(flags):
         monkeypatch.setenv(name, changed[name])
     run_dir = tmp_path / "run"
-    assert run_training(small(landmark_photos, run_dir, wandb=mode, **flags)) != 0
+    assert run_training(small(landmark_photos, run_dir, wandb=mode, **flags)) == 2
     error = capsys.readouterr().err
     assert re.fullmatch(f"error: W&B refuses .*{said}.*--wandb disabled\n", error)
     assert not run_dir.exists()
@@ -332,7 +332,7 @@ def test_test_figures_reach_the_artifact(
         assert metadata["test/photos"] == 6
         assert metadata["test/top1"] == json.loads((out / "metrics.json").read_text())["top1"]
         capsys.readouterr()
-        assert promote(PromoteConfig(metric="test/top1")) == 1
+        assert promote(PromoteConfig(metric="test/top1")) == 2
     assert "validation" in capsys.readouterr().err
 
 
