@@ -86,7 +86,7 @@ class UsageError(ValueError):
 
 
 def check_config(config: TagConfig) -> None:
-    """Refuse what would fail after hours, before torch is imported.
+    """Refuse what would fail after hours, before anything slow is imported.
 
     Raises:
         UsageError: And TableError, PhotosNotFound, ModelFileError, ExiftoolError: in one line what
