@@ -89,7 +89,7 @@ MISTAKES = (UsageError, PhotosNotFound, TableError, ModelFileError, ExiftoolErro
 
 
 def check_config(config: TagConfig) -> None:
-    """Refuse what would fail after hours, before torch is imported.
+    """Refuse what would fail after hours, before anything slow is imported.
 
     Raises:
         UsageError: And TableError, PhotosNotFound, ModelFileError, ExiftoolError, MissingPackage:

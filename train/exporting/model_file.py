@@ -151,6 +151,12 @@ def _try_twin(path: Path, model: torch.nn.Module) -> bool:
     """Add the ONNX twin to a model file; print a line and return False where that cannot be."""
     try:
         add_twin(path, model)
+    except ModuleNotFoundError as error:
+        print(
+            f"no ONNX twin: {error.name} is not installed; the model file answers through torch. "
+            "python -m pip install -r requirements.txt, then export again"
+        )
+        return False
     except Exception as error:  # an exporter meets networks that nobody tried
         print(
             f"no ONNX twin: this network cannot be exported ({first_line(error)}); "

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+import models.model_file.torchscript
 import train.exporting.confidence
 import train.exporting.known_score
-from models.model_file.archive import read_extra
+from models.model_file.archive import has_twin, read_extra
+from models.model_file.engine import Outputs
+from models.model_file.onnx_twin import OnnxTwin
+from models.model_file.torchscript import TorchScriptEngine
 from models.photos import read_photo
 from models.predictor import Predictor
 from tests.support.drawing import draw_landmark
@@ -64,6 +68,37 @@ def test_a_file_that_scores_differently_is_not_kept(
     assert "error: the model file disagrees" in capsys.readouterr().err
     assert {name: (run_dir / name).read_bytes() for name in files} == before
     assert not list(run_dir.glob(".*")) and not list(run_dir.glob("*partial*"))
+
+
+def test_a_twin_that_scores_differently_is_not_kept(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    before = {name: (run_dir / name).read_bytes() for name in ("model.pt", "model.onnx")}
+    right = OnnxTwin.answer
+
+    def wrong(*parts: object) -> Outputs:
+        found = right(*parts)
+        return found._replace(probabilities=found.probabilities + 2e-4)
+
+    monkeypatch.setattr(OnnxTwin, "answer", wrong)
+    assert main(ExportConfig(run_dir)) == 1
+    assert "error: the ONNX twin disagrees with the model file" in capsys.readouterr().err
+    assert {name: (run_dir / name).read_bytes() for name in before} == before
+
+
+def test_a_network_that_cannot_be_exported_has_no_twin(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise RuntimeError("no such operator\nand more")
+
+    monkeypatch.setattr(models.model_file.torchscript, "export_twin", fail)
+    assert main(ExportConfig(run_dir)) == 0
+    shown = capsys.readouterr().out
+    assert "no ONNX twin: this network cannot be exported (no such operator); " in shown
+    assert not has_twin(run_dir / "model.pt")
+    assert not (run_dir / "model.onnx").exists()  # that of the earlier export
+    assert isinstance(Predictor.load(run_dir).engine, TorchScriptEngine)
 
 
 def test_export_calibrates_locates_and_learns_what_is_outside(
