@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from models.command_line import first_line
+from models.environment import install_command
 from models.files import atomic, code_commit, file_digest, write_text
 from models.model_file.archive import FORMAT_VERSION, TWIN, read_extra
 from models.model_file.torchscript import add_twin, rewrite_manifest, save_model
@@ -154,7 +155,7 @@ def _try_twin(path: Path, model: torch.nn.Module) -> bool:
     except ModuleNotFoundError as error:
         print(
             f"no ONNX twin: {error.name} is not installed; the model file answers through torch. "
-            "python -m pip install -r requirements.txt, then export again"
+            f"Export again after: {install_command()}"
         )
         return False
     except Exception as error:  # an exporter meets networks that nobody tried
