@@ -91,7 +91,7 @@ def compare(predictor: Predictor, paths: list[str], folder: Path) -> int:
         )
         tab = browser.new_page()
         tab.goto(f"http://127.0.0.1:{server.server_port}/")
-        tab.wait_for_function("window.ask")
+        tab.wait_for_function("() => Boolean(window.ask)", timeout=120_000)
         for path in paths:
             image = read_photo(path, predictor.side_px)
             Image.fromarray(image).save(folder / "photo.png")

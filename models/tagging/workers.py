@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -37,23 +37,24 @@ def warm_up(model: Path | None = None) -> None:
     """Start importing what the workers need, in another process, and return at once.
 
     Args:
-        model: The file that they will load, where it is known: only one without an ONNX twin needs
-            torch, which takes seconds to import.
+        model: The file that they will load, where it is known.
     """
     if METHOD == "forkserver":
         from multiprocessing import forkserver
 
-        needs_torch = model is not None and not has_twin(model)
-        _context(["models.model_file.torchscript"] if needs_torch else [])
+        _context(model)
         with _signals_held():
             forkserver.ensure_running()
 
 
-def _context(also: Sequence[str] = ()) -> BaseContext:
-    """Return how processes are started, and which modules the first of them imports for all."""
+def _context(model: Path | None) -> BaseContext:
+    """Return how processes are started; the first of them imports what the others need."""
     context = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
-        context.set_forkserver_preload(["models.tagging.tagger", *also])
+        # Only a file without an ONNX twin needs torch, which takes seconds to import.
+        needs_torch = model is not None and not has_twin(model)
+        torch = ["models.model_file.torchscript"] if needs_torch else []
+        context.set_forkserver_preload(["models.tagging.tagger", *torch])
     return context
 
 
@@ -134,7 +135,7 @@ def _pool(tagger: "Tagger", workers: int) -> Iterator[ProcessPoolExecutor]:
     """Start processes that load the model; they end with the block, and drop what is not begun."""
     predictor = tagger.predictor
     model = (predictor.path, predictor.digest, tagger.version)
-    pool = ProcessPoolExecutor(workers, _context(), initializer=_load, initargs=model)
+    pool = ProcessPoolExecutor(workers, _context(predictor.path), initializer=_load, initargs=model)
     try:
         yield pool
     finally:
