@@ -1,11 +1,13 @@
 # make demo: the page on the bundled model.  make test: all tests.  make quick: those without a
-# browser, a training or a process, in about a minute.  Each sets everything up first.
+# browser, a training or a process, in about a minute.  Each sets up what it needs first: demo
+# only the packages that serving needs, the others all.
 PYTHON ?= python3
 BIN = .venv/bin
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check
 
 .PHONY: demo test quick lint clean
 
-demo: .venv/ready
+demo: .venv/serve
 	$(BIN)/python demo.py
 
 test: .venv/ready
@@ -18,12 +20,16 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Rebuilt when requirements.txt changes; the marker comes last, so a broken install is repeated.
-.venv/ready: requirements.txt
+# Rebuilt when their requirements change; a marker comes last, so a broken install is repeated.
+.venv/serve: requirements-serve.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Landmarks needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(INSTALL) -r requirements-serve.txt
+	touch $@
+
+.venv/ready: requirements.txt .venv/serve
+	$(INSTALL) -r requirements.txt
 	touch $@
 
 clean:

@@ -1,6 +1,6 @@
 """Open the page: a photo in, the five best matches out. python demo.py --help.
 
-Flags are checked before torch and gradio are imported, which takes seconds.
+Flags are checked before gradio is imported, which takes seconds.
 """
 
 import os

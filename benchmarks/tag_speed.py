@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import torch
 import tyro
 from PIL import Image
 from tqdm import tqdm
@@ -28,11 +27,10 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywhere
 
 from benchmarks.page_latency import draw_photo
-from models.model_file.torchscript import inference
+from models.environment import cores
 from models.photos import read_photo
 from models.predictor import Predictor
 from models.sources.served_model import find_model
-from models.tagging.workers import cores
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"12 megapixels": (4000, 3000), "1 megapixel": (1152, 864)}
@@ -94,10 +92,9 @@ def cpu_seconds(predictor: Predictor, paths: list[Path]) -> tuple[float, float]:
     spent = [0.0, 0.0]
     for path in paths:
         before = time.process_time()
-        image = torch.tensor(read_photo(path, predictor.side_px)).permute(2, 0, 1)
+        image = read_photo(path, predictor.side_px)
         decoded = time.process_time()
-        with inference():
-            predictor.module.answer(image, 5)
+        predictor.answer(image)
         spent[0] += decoded - before
         spent[1] += time.process_time() - decoded
     return spent[0] / len(paths), spent[1] / len(paths)
@@ -111,7 +108,7 @@ def measure(name: str, folder: Path, config: SpeedConfig) -> None:
         for path in sorted((folder / "long").iterdir())[:count]:
             os.link(path, folder / part / path.name)
     model = find_model(config.model)
-    predictor = Predictor.load(model)
+    predictor = Predictor.load(model, threads=1)
     paths = sorted((folder / "fifth").iterdir())
     cpu_seconds(predictor, paths[:5])  # a warm-up
     tutorial, starts, rates, decoding, passing = [], [], [], [], []
@@ -144,7 +141,6 @@ def shown(values: list[float]) -> str:
 
 def main(config: SpeedConfig) -> None:
     """Measure both sizes."""
-    torch.set_num_threads(1)
     predictor = Predictor.load(find_model(config.model))
     print(f"model {predictor.manifest.get('name')} ({predictor.digest[:12]})")
     print(f"{platform.processor() or platform.machine()}, {cores()} cores")

@@ -17,6 +17,8 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from models.environment import MissingPackage, require
+
 Settings = TypeVar("Settings")
 
 
@@ -24,6 +26,7 @@ def parse_flags(
     settings: type[Settings],
     prog: str,
     examples: Sequence[str] = (),
+    needs: Sequence[str] = (),
     args: Sequence[str] | None = None,
 ) -> Settings:
     """Return the settings that a command line asks for.
@@ -32,19 +35,23 @@ def parse_flags(
         settings: A dataclass; its docstring opens the help.
         prog: What the user types, such as "python -m models.tag".
         examples: Command lines shown at the end of the help.
+        needs: Packages that the program imports and requirements-serve.txt leaves out; the help
+            works without them.
         args: Arguments without the program's name; None: those of this process.
 
     Raises:
-        SystemExit: After the help (status 0), or if a flag is unknown or has a wrong value (status
-            2, the reason on standard error).
+        SystemExit: After the help (status 0), or if a flag is unknown or has a wrong value or a
+            package is missing (status 2, the reason on standard error).
     """
     print_any_name()
     args = list(sys.argv[1:] if args is None else args)
     _refuse_unknown_flags(settings, prog, args)
     shown = in_groups(settings) if hasattr(settings, "GROUPS") else settings
     try:
-        return tyro.cli(shown, prog=prog, args=args)
-    except ValueError as error:  # from the settings' own check
+        parsed = tyro.cli(shown, prog=prog, args=args)
+        require(prog, needs)
+        return parsed
+    except (ValueError, MissingPackage) as error:  # ValueError: from the settings' own check
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     except SystemExit as end:

@@ -1,13 +1,51 @@
-"""What the environment decides: data and cache folders; W&B's project, key and mode."""
+"""What the environment decides: folders, cores, packages; W&B's project, key and mode."""
 
+import contextlib
+import importlib.util
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 DEFAULT_PROJECT = "landmarks"
+REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"
+TRAINING = ("torch", "timm", "albumentations", "matplotlib")
+"""Packages that every training and evaluation imports and requirements-serve.txt leaves out."""
 
 
 class CacheError(OSError):
     """No cache folder, or one that cannot be written; the message names the fix."""
+
+
+class MissingPackage(ImportError):
+    """A package that serving does without is not installed; the message says what installs it."""
+
+
+def require(what: str, packages: Sequence[str]) -> None:
+    """Check that packages beyond requirements-serve.txt are installed, without importing them.
+
+    Args:
+        what: What needs them, as the message begins.
+        packages: Names as imported.
+
+    Raises:
+        MissingPackage: In one line, with the command that installs all of requirements.txt.
+    """
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingPackage(f"{what} needs {', '.join(missing)}; install: {install_command()}")
+
+
+def install_command() -> str:
+    """Return the command that installs all packages into the Python that runs this."""
+    # A person may have called .venv/bin/python without activating it: plain "python -m pip" would
+    # then fill another environment.
+    here = Path.cwd()
+    python, file = (
+        path.relative_to(here) if path.is_relative_to(here) else path
+        for path in (Path(sys.executable), REQUIREMENTS)
+    )
+    return f"{python} -m pip install -r {file}"
 
 
 def default_cache() -> Path:
@@ -33,6 +71,13 @@ def home_folder() -> Path | None:
         return Path.home()
     except RuntimeError:
         return None
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    with contextlib.suppress(AttributeError):  # only Linux says
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def project_name() -> str:

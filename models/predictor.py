@@ -1,4 +1,7 @@
-"""Answer photos with a model file: from models.predictor import Predictor, ModelFileError."""
+"""Answer photos with a model file: from models.predictor import Predictor, ModelFileError.
+
+Without torch, unless the file has no ONNX twin.
+"""
 
 import dataclasses
 import functools
@@ -10,22 +13,15 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-import torch
-from torch import Tensor
 
 from models.command_line import first_line
+from models.environment import install_command
 from models.files import file_digest
+from models.model_file.archive import FORMAT_VERSION, MANIFEST, TWIN, check_archive, read_extra
+from models.model_file.engine import Engine, check_images
 from models.model_file.evidence import Box, find_box, seen_region
 from models.model_file.model_path import ModelFileError, find_model
 from models.model_file.preprocess import Preprocess
-from models.model_file.torchscript import (
-    FORMAT_VERSION,
-    ScriptModule,
-    check_archive,
-    freeze,
-    inference,
-    load_module,
-)
 from models.model_file.verdict import Thresholds, Verdict
 from models.photos import read_photo
 from models.places.landmarks import Place
@@ -35,7 +31,7 @@ __all__ = ["Answer", "ModelFileError", "Photo", "Predictor"]
 Photo = str | os.PathLike | bytes | PIL.Image.Image | np.ndarray
 """A path, the bytes of a file, a PIL image, or (H, W, 3) uint8 RGB."""
 
-# What a damaged file makes torch and the checks of its manifest raise.
+# What a damaged file makes its readers and the checks of its manifest raise.
 DAMAGED = (
     RuntimeError,
     ValueError,
@@ -91,17 +87,24 @@ class Predictor:
         path: Where it was loaded from.
         digest: sha256 of the file, in hex.
         manifest: The file's manifest.json.
-        module: The TorchScript module, frozen.
+        engine: Runs its ONNX twin, or its TorchScript.
     """
 
     path: Path
     digest: str
     manifest: dict[str, Any]
-    module: ScriptModule
+    engine: Engine
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Predictor":
+    def load(
+        cls, path: str | os.PathLike, threads: int | None = None, use_twin: bool = True
+    ) -> "Predictor":
         """Load a model file, or the model.pt of a run folder, and check it.
+
+        Args:
+            path: The file or the folder.
+            threads: How many compute one photo; None: all cores.
+            use_twin: False answers through torch even where the file has an ONNX twin, to compare.
 
         Raises:
             ModelFileError: If it is missing, damaged, or lacks the manifest or labels.
@@ -109,10 +112,9 @@ class Predictor:
         path = find_model(Path(path))
         try:
             check_archive(path)  # first: the file may come from anybody
-            module, text = load_module(path)
+            if (text := read_extra(path, MANIFEST)) is None:
+                raise ValueError("it has no manifest")
             manifest = json.loads(text)
-            if list(module.class_names) != manifest["class_names"]:
-                raise ValueError("labels and manifest differ")
             # Parsed now, so that a wrong manifest fails here and not at the first photo.
             Thresholds.from_manifest(manifest)
             Preprocess.from_dict(manifest["preprocess"])
@@ -120,13 +122,17 @@ class Predictor:
                 Place.from_dict(place)
             if manifest["format_version"] != FORMAT_VERSION:
                 raise ValueError(f"its format is {manifest['format_version']!r:.20}")
-            module = freeze(module)
+            engine = _load_engine(path, manifest, threads, use_twin)
+        except ModuleNotFoundError as error:
+            raise ModelFileError(
+                f"{path} needs {error.name}; install: {install_command()}"
+            ) from error
         except DAMAGED as error:
             raise ModelFileError(
                 f"{path} is not a complete model file of this project ({first_line(error)}); "
                 "export it again with: python -m train.export RUN_FOLDER"
             ) from error
-        return cls(path, file_digest(path), manifest, module)
+        return cls(path, file_digest(path), manifest, engine)
 
     @property
     def class_names(self) -> list[str]:
@@ -143,16 +149,21 @@ class Predictor:
         """The shortest side, in pixels, that a decoded photo may have without losing detail."""
         return self.manifest["preprocess"]["resize_px"]
 
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Return the (K,) or (B, K) float32 probabilities of (3, H, W) or (B, 3, H, W) uint8."""
-        with inference():
-            return self.module(images)
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Return the (K,) or (B, K) float32 probabilities of (3, H, W) or (B, 3, H, W) uint8.
 
-    def measure(self, photo: Photo) -> tuple[Tensor, Tensor, float]:
+        Raises:
+            ValueError: If type or shape is wrong, or a side is below 16 px.
+        """
+        if images.ndim == 3:
+            return self.probabilities(images[None])[0]
+        check_images(images)
+        return self.engine.probabilities(images)
+
+    def measure(self, photo: Photo) -> tuple[np.ndarray, np.ndarray, float]:
         """Return what an evaluation needs: (K,) float32 probabilities, (K,) logits, known score."""
-        with inference():
-            probabilities, logits, scores, _, _ = self.module.answer(self._pixels(photo), 1)
-        return probabilities[0], logits[0], scores.item()
+        found = self.engine.answer(self._pixels(photo), 1)
+        return found.probabilities[0], found.logits[0], found.known_scores[0].item()
 
     def place(self, label: str) -> Place | None:
         """Return where a landmark stands, or None if the file does not say."""
@@ -169,20 +180,19 @@ class Predictor:
         Raises:
             PhotoError: If the photo cannot be read; the message says why.
         """
-        image = self._pixels(photo)
-        with inference():
-            probabilities, _, scores, maps, classes = self.module.answer(image, k)
+        images = self._pixels(photo)
+        found = self.engine.answer(images, k)
         preprocess = Preprocess.from_dict(self.manifest["preprocess"])
-        score = scores.item()
+        score = found.known_scores[0].item()
         return Answer(
             probabilities={
-                self.class_names[index]: probabilities[0, index].item()
-                for index in classes[0].tolist()
+                self.class_names[index]: found.probabilities[0, index].item()
+                for index in found.classes[0].tolist()
             },
             verdict=self.thresholds.judge(score),
             known_score=score,
-            evidence=maps[0].numpy(),
-            region=seen_region(preprocess, image.shape[1], image.shape[2]),
+            evidence=found.maps[0],
+            region=seen_region(preprocess, *images.shape[2:]),
         )
 
     def classify(self, photo: Photo, k: int = 5) -> dict[str, float]:
@@ -193,8 +203,23 @@ class Predictor:
         """Classify several photos of any sizes; one dictionary per photo, in order."""
         return [self.classify(photo, k) for photo in photos]
 
-    def _pixels(self, photo: Photo) -> Tensor:
-        """Read a photo as (3, H, W) uint8."""
+    def _pixels(self, photo: Photo) -> np.ndarray:
+        """Read a photo as (1, 3, H, W) uint8."""
         image = photo if isinstance(photo, np.ndarray) else read_photo(photo, self.side_px)
-        # torch.tensor copies: an array may be read-only, about which from_numpy warns.
-        return torch.tensor(image).permute(2, 0, 1)
+        images = image.transpose(2, 0, 1)[None]
+        check_images(images)
+        return images
+
+
+def _load_engine(
+    path: Path, manifest: dict[str, Any], threads: int | None, use_twin: bool
+) -> Engine:
+    """Load what answers; torch is imported only for a file without a twin."""
+    program = read_extra(path, TWIN) if use_twin else None
+    if program is not None:
+        from models.model_file.onnx_twin import OnnxTwin
+
+        return OnnxTwin(program, manifest, threads)
+    from models.model_file.torchscript import TorchScriptEngine
+
+    return TorchScriptEngine(path, manifest, threads)

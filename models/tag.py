@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import tyro
 
 from models.command_line import parse_flags
+from models.environment import MissingPackage, cores, require
 from models.metadata.exiftool import ExiftoolError, check_exiftool
 from models.model_file.model_path import ModelFileError, find_model
 from models.tagging.photo_list import PhotosNotFound, check_names, find_photos
 from models.tagging.table import TableError, check_format, one_line
-from models.tagging.workers import WorkerError, cores, tag_photos, warm_up
+from models.tagging.workers import WorkerError, tag_photos, warm_up
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -84,12 +85,15 @@ class UsageError(ValueError):
     """Flags that do not fit together; the message names the fix."""
 
 
+MISTAKES = (UsageError, PhotosNotFound, TableError, ModelFileError, ExiftoolError, MissingPackage)
+
+
 def check_config(config: TagConfig) -> None:
-    """Refuse what would fail after hours, before torch is imported.
+    """Refuse what would fail after hours, before anything slow is imported.
 
     Raises:
-        UsageError: And TableError, PhotosNotFound, ModelFileError, ExiftoolError: in one line what
-            to change.
+        UsageError: And TableError, PhotosNotFound, ModelFileError, ExiftoolError, MissingPackage:
+            in one line what to change.
     """
     if config.undo is not None:
         if config.photos or config.out:
@@ -104,6 +108,8 @@ def check_config(config: TagConfig) -> None:
         raise UsageError(f"no folder {config.out.absolute().parent} for --out")
     if config.out.is_dir():
         raise UsageError(f"--out {config.out} is a folder")
+    if config.ray is not None:
+        require("--ray", ["ray", "pyarrow"])
     if config.workers is not None and config.workers < 1:
         raise UsageError("--workers needs at least 1")
     if config.model is not None and config.artifact is not None:
@@ -214,9 +220,10 @@ def main(config: TagConfig) -> int:
 
             return 1 if undo_places(config.undo) else 0
         if config.ray is None:
-            warm_up()
+            # Which model W&B has is not known yet.
+            warm_up(None if config.artifact else find_model(config.model))
         return tag(config)
-    except (UsageError, PhotosNotFound, TableError, ModelFileError, ExiftoolError) as error:
+    except MISTAKES as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (WorkerError, OSError, sqlite3.Error) as error:

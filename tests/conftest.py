@@ -2,6 +2,7 @@
 
 import multiprocessing.process
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,23 +89,26 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file of six classes with random weights, in a run folder of its own."""
-    import torch
-    from torch import nn
-
+    """A model file of six classes with random weights, in a run folder of its own; no ONNX twin."""
     from models.model_file.preprocess import Preprocess
     from models.model_file.torchscript import save_model
-    from tests.support.tiny_network import TinyNetwork
+    from tests.support.tiny_network import toy_network
 
-    torch.manual_seed(0)
-    network = TinyNetwork(
-        nn.Sequential(nn.Conv2d(3, 8, 5, stride=2), nn.ReLU()),
-        nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 6)),
-    )
     path = tmp_path_factory.mktemp("toy_run") / "model.pt"
     metrics = {"val/top1": 0.5, "val/top5": 0.9, "val/photos": 40}
     manifest = {"name": "toy", "metrics": metrics}
-    return save_model(path, network, Preprocess(32, 32), TOY_CLASSES, manifest)
+    return save_model(path, toy_network(), Preprocess(32, 32), TOY_CLASSES, manifest)
+
+
+@pytest.fixture(scope="session")
+def toy_twin(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy model with its ONNX twin."""
+    from models.model_file.torchscript import add_twin
+    from tests.support.tiny_network import toy_network
+
+    path = shutil.copy(toy_model, tmp_path_factory.mktemp("toy_twin") / "model.pt")
+    add_twin(path, toy_network())
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ MISTAKES = {
     "models.tag": [MISSING, "--out", "tags.csv"],
     "demo": ["--model", MISSING],
 }
-HEAVY = {"torch", "gradio", "timm", "albumentations", "matplotlib", "ray"}
+HEAVY = {"torch", "onnxruntime", "gradio", "timm", "albumentations", "matplotlib", "ray"}
 # Runs all of them in one process: what one imports, the others would find.
 SCRIPT = """
 import json, runpy, sys

@@ -35,6 +35,8 @@ ONLY_IN = {
     "albumentations": {"train/data/transforms.py"},
     "gradio": {"models/page/app.py", "models/page/server.py"},
     "ipywidgets": {"models/page/notebook_widget.py"},
+    "onnx": {"models/model_file/onnx_export.py"},
+    "onnxruntime": {"models/model_file/onnx_twin.py"},  # which keeps it from reporting to others
     "wandb": {
         "train/tracking/registry.py",
         "train/tracking/wandb_run.py",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models.command_line import parse_flags
+from models.environment import TRAINING
 from models.files import atomic, code_commit
 from models.networks.encoder_file import ENCODER_FILE, ENCODER_FORMAT, ENCODER_SETTINGS
 from train.config import AutoencoderConfig
@@ -99,5 +100,5 @@ def export_encoder(config: AutoencoderConfig, run_dir: Path, history: list[dict[
 
 
 if __name__ == "__main__":
-    flags = parse_flags(AutoencoderConfig, prog="python -m train.autoencoder", examples=EXAMPLES)
+    flags = parse_flags(AutoencoderConfig, "python -m train.autoencoder", EXAMPLES, TRAINING)
     sys.exit(main(flags))

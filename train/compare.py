@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from models.command_line import parse_flags
+from models.environment import TRAINING
 from models.files import check_folder, write_text
 from models.model_file.model_path import ModelFileError
 from train.comparison.inputs import find_models
@@ -76,7 +77,8 @@ def describe_method(models: Sequence["ComparedModel"], meter: "EnergyMeter") -> 
         f"As recorded at export, since the photos are not there: {', '.join(unscored)}."
         if unscored
         else "",
-        f"Times: {name_cpu()}, torch {torch.__version__}, fp32; decoded photos of {width} x "
+        f"Times: {name_cpu()}, fp32; each file as it is served: through onnxruntime where it has "
+        f"an ONNX twin, else through torch {torch.__version__}; decoded photos of {width} x "
         f"{height} px, resize included, {ROUNDS * CALLS} calls; {ROUNDS} batches of {BATCH_SIZE} "
         "photos of the side that the network sees; the models in turn.",
         "MACs: of the network only, for one photo.",
@@ -152,4 +154,4 @@ def main(config: CompareConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_flags(CompareConfig, prog="python -m train.compare", examples=EXAMPLES)))
+    sys.exit(main(parse_flags(CompareConfig, "python -m train.compare", EXAMPLES, TRAINING)))

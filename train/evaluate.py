@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from models.command_line import parse_flags
+from models.environment import TRAINING
 from models.files import check_folder, file_digest, write_text
 from models.model_file.model_path import ModelFileError, find_model
 from train.data.folders import (
@@ -326,4 +327,4 @@ def main(config: EvaluateConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_flags(EvaluateConfig, prog="python -m train.evaluate", examples=EXAMPLES)))
+    sys.exit(main(parse_flags(EvaluateConfig, "python -m train.evaluate", EXAMPLES, TRAINING)))

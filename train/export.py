@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from models.command_line import parse_flags
+from models.environment import TRAINING
 from train.data.outside import list_kinds
 from train.exporting.inputs import find_checkpoint
 
@@ -22,7 +23,7 @@ EXAMPLES = (
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """Export the best checkpoint of a run folder to model.pt and model.pt2, with a parity gate."""
+    """Export the best checkpoint of a run folder: model.pt, model.onnx, model.pt2; parity gate."""
 
     run_dir: tyro.conf.Positional[Path]
     """The run folder, runs/ID."""
@@ -60,4 +61,4 @@ def main(config: ExportConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_flags(ExportConfig, prog="python -m train.export", examples=EXAMPLES)))
+    sys.exit(main(parse_flags(ExportConfig, "python -m train.export", EXAMPLES, TRAINING)))

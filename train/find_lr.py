@@ -17,6 +17,7 @@ from typing import Annotated
 import tyro
 
 from models.command_line import in_groups, parse_flags
+from models.environment import TRAINING
 from models.files import check_folder
 from train.config import ScratchConfig, TrainConfig, TransferConfig
 from train.engine.interrupts import StopRequest, lost_workers_told
@@ -157,4 +158,4 @@ def main(config: FindConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_flags(FindConfig, prog="python -m train.find_lr", examples=EXAMPLES)))
+    sys.exit(main(parse_flags(FindConfig, "python -m train.find_lr", EXAMPLES, TRAINING)))

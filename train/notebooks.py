@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from models.command_line import parse_flags
+from models.environment import TRAINING
 from models.files import atomic
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ EXAMPLES = (
     "python -m train.notebooks                  # all three; photos are drawn",
     "LANDMARKS_EPOCHS=2 python -m train.notebooks cnn_from_scratch",
 )
+NEEDS = (*TRAINING, "nbclient")
 
 
 @dataclass(frozen=True)
@@ -82,4 +84,4 @@ def main(config: NotebooksConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_flags(NotebooksConfig, "python -m train.notebooks", EXAMPLES)))
+    sys.exit(main(parse_flags(NotebooksConfig, "python -m train.notebooks", EXAMPLES, NEEDS)))

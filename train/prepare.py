@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from models.command_line import parse_flags
-from models.environment import default_data
+from models.environment import TRAINING, default_data
 from models.files import atomic, check_folder, write_text
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ EXAMPLES = (
     "python -m train.prepare --data photos --out data/prepared --files link",
     "python -m train.prepare --data photos --out data/prepared --no-label-noise",
 )
+NEEDS = (*TRAINING, "imagehash", "cleanlab")
 
 
 @dataclass(frozen=True)
@@ -294,4 +295,4 @@ def main(config: PrepareConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_flags(PrepareConfig, prog="python -m train.prepare", examples=EXAMPLES)))
+    sys.exit(main(parse_flags(PrepareConfig, "python -m train.prepare", EXAMPLES, NEEDS)))

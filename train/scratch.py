@@ -3,6 +3,7 @@
 import sys
 
 from models.command_line import parse_flags
+from models.environment import TRAINING
 from train.config import ScratchConfig
 from train.engine.sagemaker import train_job
 
@@ -13,5 +14,5 @@ EXAMPLES = (
 )
 
 if __name__ == "__main__":
-    flags = parse_flags(ScratchConfig, prog="python -m train.scratch", examples=EXAMPLES)
+    flags = parse_flags(ScratchConfig, "python -m train.scratch", EXAMPLES, TRAINING)
     sys.exit(train_job(flags))

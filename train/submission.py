@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.command_line import parse_flags
+from models.environment import TRAINING, MissingPackage, require
 from models.files import atomic, check_folder, code_commit, file_digest
 from models.model_file.model_path import ModelFileError, find_model
 from models.photos import PHOTO_EXTENSIONS
@@ -111,17 +112,12 @@ def render_notebooks(folder: Path) -> dict[str, bytes]:
     """Return each notebook of a folder as one HTML page, by its file name.
 
     Raises:
-        SubmissionError: No notebooks, one that shows what may be a photo, or no nbconvert.
+        SubmissionError: No notebooks, or one that shows what may be a photo.
     """
     paths = list_notebooks(folder)
-    try:
-        import nbformat
-        from nbconvert import HTMLExporter
-    except ImportError as error:
-        raise SubmissionError(
-            f"notebooks become HTML with nbconvert, which is missing ({error}); "
-            "pip install -r requirements.txt"
-        ) from error
+    import nbformat
+    from nbconvert import HTMLExporter
+
     pages = {}
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
@@ -214,8 +210,10 @@ def check_flags(config: SubmissionConfig) -> tuple[Path, list[Path]]:
         DataError: No data folder, or no photo in it.
         ModelFileError: No such model file.
         SubmissionError: --out is no .zip, or there are no notebooks.
+        MissingPackage: No nbconvert, which writes the notebooks as HTML.
         ValueError: Nothing can be written to the folder of --out.
     """
+    require("a submission", ["nbconvert"])
     if config.out.suffix != ".zip":
         raise SubmissionError(f"--out {config.out} must end in .zip")
     root, photos = list_photos(config.data)
@@ -235,6 +233,7 @@ def submit(config: SubmissionConfig) -> str:
         DataError: No photo that can be read.
         SubmissionError: Something that cannot be packed.
         ModelFileError: No model.
+        MissingPackage: No nbconvert.
     """
     root, photos = check_flags(config)
     from models.predictor import Predictor
@@ -286,12 +285,11 @@ def main(config: SubmissionConfig) -> int:
         check_flags(config)
         status = 1
         print(submit(config))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MissingPackage) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ModelFileError) else status  # also one that is damaged
     return 0
 
 
 if __name__ == "__main__":
-    prog = "python -m train.submission"
-    sys.exit(main(parse_flags(SubmissionConfig, prog=prog, examples=EXAMPLES)))
+    sys.exit(main(parse_flags(SubmissionConfig, "python -m train.submission", EXAMPLES, TRAINING)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from models.command_line import parse_flags
+from models.environment import TRAINING
 from models.files import check_folder
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ EXAMPLES = (
     "python -m train.sweep sweeps/scratch.yaml --count 20",
     "python -m train.sweep sweeps/scratch.yaml --count 40  # after that: twenty more",
 )
+NEEDS = (*TRAINING, "optuna")
 
 
 @dataclass(frozen=True)
@@ -91,4 +93,4 @@ def main(config: SweepConfig) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_flags(SweepConfig, "python -m train.sweep", EXAMPLES)))
+    sys.exit(main(parse_flags(SweepConfig, "python -m train.sweep", EXAMPLES, NEEDS)))

@@ -3,6 +3,7 @@
 import sys
 
 from models.command_line import parse_flags
+from models.environment import TRAINING
 from train.config import TransferConfig
 from train.engine.sagemaker import train_job
 
@@ -13,5 +14,5 @@ EXAMPLES = (
 )
 
 if __name__ == "__main__":
-    flags = parse_flags(TransferConfig, prog="python -m train.transfer", examples=EXAMPLES)
+    flags = parse_flags(TransferConfig, "python -m train.transfer", EXAMPLES, TRAINING)
     sys.exit(train_job(flags))

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from models.model_file.preprocess import Preprocess, resize_images
+from models.model_file.preprocess import Preprocess
+from models.model_file.resize import resize_images
 from models.photos import MIN_SIDE_PX
 
 

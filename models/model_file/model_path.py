@@ -1,4 +1,4 @@
-"""Find a model file, before torch is imported: commands check --model with this first."""
+"""Find a model file, before anything slow is imported: commands check --model with this first."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """Decide which model is served: a file, a named W&B artifact, W&B's best, or the bundled one.
 
-Light: torch is imported when a model is loaded, so that commands can check their flags before.
+Light: what runs a model is imported when one is loaded, so that commands can check flags before.
 """
 
 import os
@@ -104,7 +104,7 @@ class ModelSource:
 
 
 def _load(path: Path | None) -> Served:
-    file = find_model(path)  # before torch, which takes seconds
+    file = find_model(path)  # before what may take seconds to import
     from models.predictor import Predictor
 
     return Served(Predictor.load(file))

@@ -1,6 +1,6 @@
 """Fetch models from W&B: look up an artifact, download and verify it, keep it in a local cache.
 
-Light: torch is imported only once a file has arrived and is loaded.
+Light: what runs a model is imported only once a file has arrived and is loaded.
 
     <cache>/models/<sha256>/model.pt     what was downloaded, under the digest of its training
     <cache>/models/names/<name>.json     which of them a name such as team/landmarks:best meant last

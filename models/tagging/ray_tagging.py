@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.command_line import first_line
+from models.environment import cores
 from models.files import file_digest
 from models.photos.memory import keep_memory
 from models.predictor import Predictor
 from models.tagging.resumable_table import ResumableTable
 from models.tagging.table import TableError, parquet_schema, read_table
 from models.tagging.tagger import Tagger
-from models.tagging.workers import WorkerError, cores, tag_photos
+from models.tagging.workers import WorkerError, tag_photos
 
 if TYPE_CHECKING:
     import pyarrow
@@ -161,12 +162,10 @@ class TagBatch:
             begun: Folder for notes of batches that were begun.
         """
         import cv2
-        import torch
 
-        torch.set_num_threads(1)
         cv2.setNumThreads(1)
         keep_memory()
-        self.tagger = Tagger(Predictor.load(model), version)
+        self.tagger = Tagger(Predictor.load(model, threads=1), version)
         self.begun = Path(begun)
 
     def __call__(self, batch: "pyarrow.Table") -> "pyarrow.Table":

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from models.environment import require
 from models.files import atomic
 
 Row = dict[str, Any]
@@ -44,9 +45,16 @@ def one_line(text: str) -> str:
 
 
 def check_format(path: Path) -> None:
-    """Raise TableError for a name without a known extension."""
+    """Check that a table can be written under this name.
+
+    Raises:
+        TableError: It has no known extension.
+        MissingPackage: Nothing that is installed writes the format.
+    """
     if path.suffix.lower() not in FORMATS:
         raise TableError(f"{path} must end in {', '.join(FORMATS)}")
+    if path.suffix.lower() == ".parquet":
+        require("a .parquet table", ["pyarrow"])
 
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:

@@ -15,9 +15,10 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.model_file.archive import has_twin
 from models.tagging.table import Row
 
-if TYPE_CHECKING:  # warm_up must begin before torch is imported here
+if TYPE_CHECKING:  # warm_up must begin before these imports, which take time
     from models.tagging.tagger import Tagger
 
 # Handing chunks over takes under 1 % of the time (1-megapixel photos), and a kill repeats little.
@@ -32,28 +33,28 @@ class WorkerError(RuntimeError):
     """Workers that cannot work; the message says why."""
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    with contextlib.suppress(AttributeError):  # only Linux says
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def warm_up(model: Path | None = None) -> None:
+    """Start importing what the workers need, in another process, and return at once.
 
-
-def warm_up() -> None:
-    """Start importing what the workers need, in another process, and return at once."""
+    Args:
+        model: The file that they will load, where it is known.
+    """
     if METHOD == "forkserver":
         from multiprocessing import forkserver
 
-        _context()
+        _context(model)
         with _signals_held():
             forkserver.ensure_running()
 
 
-def _context() -> BaseContext:
-    """Return how processes are started."""
+def _context(model: Path | None) -> BaseContext:
+    """Return how processes are started; the first of them imports what the others need."""
     context = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
-        context.set_forkserver_preload(["models.tagging.tagger"])
+        # Only a file without an ONNX twin needs torch, which takes seconds to import.
+        needs_torch = model is not None and not has_twin(model)
+        torch = ["models.model_file.torchscript"] if needs_torch else []
+        context.set_forkserver_preload(["models.tagging.tagger", *torch])
     return context
 
 
@@ -134,7 +135,7 @@ def _pool(tagger: "Tagger", workers: int) -> Iterator[ProcessPoolExecutor]:
     """Start processes that load the model; they end with the block, and drop what is not begun."""
     predictor = tagger.predictor
     model = (predictor.path, predictor.digest, tagger.version)
-    pool = ProcessPoolExecutor(workers, _context(), initializer=_load, initargs=model)
+    pool = ProcessPoolExecutor(workers, _context(predictor.path), initializer=_load, initargs=model)
     try:
         yield pool
     finally:
@@ -176,7 +177,6 @@ def _load(path: Path, digest: str, version: str | None) -> None:
     """
     global _loaded
     import cv2
-    import torch
 
     from models.photos.memory import keep_memory
     from models.predictor import Predictor
@@ -184,11 +184,10 @@ def _load(path: Path, digest: str, version: str | None) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)  # the other cores have workers of their own
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # the other cores have workers of their own
     keep_memory()
     try:
-        predictor = Predictor.load(path)
+        predictor = Predictor.load(path, threads=1)
         if predictor.digest != digest:
             raise WorkerError(f"{path} was changed meanwhile")
         _loaded = Tagger(predictor, version)

@@ -40,7 +40,7 @@ class Derived(Base):
 
 
 def parse(*args: str, settings: type = Derived) -> object:
-    return parse_flags(settings, "boil", ("boil --litres 2",), args)
+    return parse_flags(settings, "boil", ("boil --litres 2",), args=args)
 
 
 def test_flags_become_settings() -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -117,15 +117,21 @@ class Page:
         lines: What it has printed so far, errors included.
     """
 
-    def __init__(self, *arguments: object, **environment: str) -> None:
+    def __init__(
+        self,
+        *arguments: object,
+        command: Sequence[str] = (sys.executable, str(ROOT / "demo.py")),
+        folder: Path = ROOT,
+        **environment: str,
+    ) -> None:
         # A test that used wandb in this process leaves the address of its service, which is gone.
         inherited = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "demo.py"), *map(str, arguments)],
+            [*command, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            cwd=ROOT,
+            cwd=folder,
             env=inherited | environment,
         )
         self.lines: list[str] = []

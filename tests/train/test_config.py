@@ -80,7 +80,7 @@ def test_runs_of_earlier_versions_learned_nothing_from_outside_photos() -> None:
 
 def test_outside_may_be_given_several_times() -> None:
     args = ["--outside", "a", "--outside", "b/c"]
-    config = parse_flags(TransferConfig, "python -m train.transfer", (), args)
+    config = parse_flags(TransferConfig, "python -m train.transfer", args=args)
     assert config.outside == (Path("a"), Path("b/c"))
 
 

@@ -209,8 +209,8 @@ def test_mistakes_end_in_one_line(
     assert main(SubmissionConfig(**vars(config) | {"data": empty})) == 1
     assert "none of the 1 photos" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "nbconvert", None)
-    assert main(config) == 1
-    assert "nbconvert, which is missing" in capsys.readouterr().err
+    assert main(config) == 2
+    assert "a submission needs nbconvert; install: " in capsys.readouterr().err
     assert not config.out.exists()
 
 

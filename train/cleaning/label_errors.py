@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from models.model_file.preprocess import Preprocess, resize_images
+from models.model_file.preprocess import Preprocess
+from models.model_file.resize import resize_images
 from models.networks.pretrained import build_pretrained, normalisation
 from models.photos import read_photo
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
@@ -126,10 +125,10 @@ def measure_speed(
     Returns:
         M results, in order.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = np.random.default_rng(0)
 
-    def draw(*shape: int) -> Tensor:
-        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    def draw(*shape: int) -> np.ndarray:
+        return generator.integers(0, 256, shape, dtype=np.uint8)
 
     # Random pixels: what a photo shows does not change how long it takes.
     photo, sides = draw(3, *PHOTO_PX), [network_side_px(each) for each in predictors]
@@ -162,7 +161,7 @@ def network_side_px(predictor: Predictor) -> int:
     return predictor.manifest["preprocess"]["crop_px"]
 
 
-def time_call(predictor: Predictor, images: Tensor) -> float:
+def time_call(predictor: Predictor, images: np.ndarray) -> float:
     """Return the seconds that one call takes."""
     started = time.perf_counter()
     predictor.probabilities(images)

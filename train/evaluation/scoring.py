@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -90,8 +91,8 @@ def score_photos(
     probabilities, logits, known_scores = zip(*rows, strict=True)
     return Scores(
         read,
-        torch.stack(probabilities),
-        torch.stack(logits),
+        torch.from_numpy(np.stack(probabilities)),
+        torch.from_numpy(np.stack(logits)),
         torch.tensor(known_scores),
         predictor.class_names,
         unreadable,

@@ -67,7 +67,7 @@ def crop_views(image: np.ndarray) -> list[np.ndarray]:
 
 def score_images(predictor: Predictor, images: Sequence[np.ndarray]) -> Tensor:
     """Return (B, K) probabilities of photos that have one size."""
-    return predictor.probabilities(torch.tensor(np.stack(images)).permute(0, 3, 1, 2))
+    return torch.from_numpy(predictor.probabilities(np.stack(images).transpose(0, 3, 1, 2)))
 
 
 def score_views(

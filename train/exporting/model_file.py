@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
+from models.command_line import first_line
+from models.environment import install_command
 from models.files import atomic, code_commit, file_digest, write_text
-from models.model_file.torchscript import FORMAT_VERSION, rewrite_manifest, save_model
+from models.model_file.archive import FORMAT_VERSION, TWIN, read_extra
+from models.model_file.torchscript import add_twin, rewrite_manifest, save_model
 from models.networks.encoder_file import INIT_FILE
 from models.places.landmarks import find_places
 from models.predictor import Predictor
@@ -50,7 +53,10 @@ PRIVATE = (
 
 
 def export_run(run_dir: Path, outside: Sequence[Path] = ()) -> tuple[Parity, Predictions]:
-    """Write model.pt, model.pt2 and manifest.json of a run from its best checkpoint.
+    """Write model.pt, model.onnx, model.pt2 and manifest.json of a run from its best checkpoint.
+
+    model.onnx is the ONNX twin that model.pt holds, too; a network that cannot be exported to ONNX
+    gets none, and a line that says so.
 
     Beside them go a model card and what the file says of the validation photos: predictions.csv,
     calibration.png and confusion.png.
@@ -88,8 +94,10 @@ def export_run(run_dir: Path, outside: Sequence[Path] = ()) -> tuple[Parity, Pre
     ):
         parts = (model, preprocess, split.class_names)
         save_model(partial, *parts, manifest, fit.calibration, fit.known.score)
-        predictor = Predictor.load(partial)
-        parity, probabilities = measure_parity(fit.logits, labels, predictor, root, split.val)
+        has_twin = _try_twin(partial, model)
+        predictor = Predictor.load(partial, use_twin=False)
+        twin = Predictor.load(partial) if has_twin else None
+        parity, probabilities = measure_parity(fit.logits, labels, predictor, twin, root, split.val)
         parity.check()
         predictions = Predictions(split.val, labels, probabilities, split.class_names, fit.logits)
         figures = {f"val/{name}": value for name, value in predictions.figures().items()}
@@ -98,6 +106,7 @@ def export_run(run_dir: Path, outside: Sequence[Path] = ()) -> tuple[Parity, Pre
         final = {**predictor.manifest, "metrics": metrics}
         rewrite_manifest(partial, final)
         _rewrite_program(program, final)
+    _place_twin(run_dir)
     write_text(run_dir / "manifest.json", json.dumps(final, indent=2, ensure_ascii=False))
     write_card(final, predictions.per_class(), run_dir / "MODEL_CARD.md")
     predictions.write_csv(run_dir / "predictions.csv")
@@ -137,6 +146,35 @@ def build_manifest(
             "commit": code_commit(),
         },
     }
+
+
+def _try_twin(path: Path, model: torch.nn.Module) -> bool:
+    """Add the ONNX twin to a model file; print a line and return False where that cannot be."""
+    try:
+        add_twin(path, model)
+    except ModuleNotFoundError as error:
+        print(
+            f"no ONNX twin: {error.name} is not installed; the model file answers through torch. "
+            f"Export again after: {install_command()}"
+        )
+        return False
+    except Exception as error:  # an exporter meets networks that nobody tried
+        print(
+            f"no ONNX twin: this network cannot be exported ({first_line(error)}); "
+            "the model file answers through torch"
+        )
+        return False
+    return True
+
+
+def _place_twin(run_dir: Path) -> None:
+    """Put the ONNX twin inside model.pt beside it, instead of that of an earlier export."""
+    twin = read_extra(run_dir / "model.pt", TWIN)
+    if twin is None:
+        (run_dir / TWIN).unlink(missing_ok=True)
+        return
+    with atomic(run_dir / TWIN) as partial:
+        partial.write_bytes(twin)
 
 
 def _rewrite_program(path: Path, manifest: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from models.model_file.evidence import Box, find_box, largest_part, seen_region, spread
-from models.model_file.preprocess import Preprocess, resize_images
+from models.model_file.preprocess import Preprocess
+from models.model_file.resize import resize_images
 from models.model_file.torchscript import save_model
 from models.predictor import Predictor
 

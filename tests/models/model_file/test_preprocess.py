@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.model_file.preprocess import Preprocess, resize_images
+from models.model_file.preprocess import Preprocess
+from models.model_file.resize import resize_images
 
 
 @pytest.mark.parametrize(

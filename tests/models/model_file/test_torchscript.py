@@ -25,6 +25,7 @@ from models.tagging.table import write_table
 from models.tagging.tagger import Tagger
 from tests.support.bad_photos import encode
 from tests.support.drawing import draw_landmark
+from tests.support.repacked_model import repack
 
 PHOTO = encode(draw_landmark(1, 0), "JPEG")
 HOSTILE = [
@@ -46,11 +47,9 @@ def test_loading_tells_nobody_that_torch_jit_is_deprecated(toy_model: Path, tmp_
     assert seen == []
 
 
-def test_a_flipped_byte_anywhere_in_a_model_file_is_refused(
-    toy_model: Path, tmp_path: Path
-) -> None:
-    content, path = toy_model.read_bytes(), tmp_path / "model.pt"
-    with zipfile.ZipFile(toy_model) as archive:
+def test_a_flipped_byte_anywhere_in_a_model_file_is_refused(toy_twin: Path, tmp_path: Path) -> None:
+    content, path = toy_twin.read_bytes(), tmp_path / "model.pt"
+    with zipfile.ZipFile(toy_twin) as archive:
         parts = archive.infolist()
     for part in parts:
         sizes = content[part.header_offset + 26 : part.header_offset + 30]
@@ -64,14 +63,19 @@ def test_a_flipped_byte_anywhere_in_a_model_file_is_refused(
             assert len(str(caught.value).splitlines()) == 1
 
 
-def repack(model: Path, path: Path, name: str, content: bytes) -> Path:
-    """A model file with another content of one part, checksums and all."""
-    with zipfile.ZipFile(model) as before, zipfile.ZipFile(path, "w") as after:
-        names = [part.filename for part in before.infolist() if part.filename.endswith(name)]
-        assert len(names) == 1
-        for part in before.infolist():
-            after.writestr(part, content if part.filename == names[0] else before.read(part))
-    return path
+def test_archives_that_readers_could_disagree_about_are_refused(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copy(toy_model, tmp_path / "model.pt"))
+    with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile's, about this
+        name = next(name for name in archive.namelist() if name.endswith("/manifest.json"))
+        archive.writestr(name, "{}")
+    with pytest.raises(ModelFileError, match="two parts of one name"):
+        Predictor.load(path)
+    monkeypatch.setattr("models.model_file.archive.MAX_UNPACKED_BYTES", 1000)
+    with pytest.raises(ModelFileError, match="it unpacks to over"):
+        Predictor.load(toy_model)
 
 
 class Opens:

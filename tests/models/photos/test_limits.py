@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import models.photos.avif_process
-from models.model_file.preprocess import resize_images
+from models.model_file.resize import resize_images
 from models.photos import PhotoError, memory, read_photo
 from models.photos.limits import MAX_DECODE_BYTES, MAX_PIXELS, find_excess, is_avif, max_pixels
 from tests.support.bad_photos import draw, encode, noisy

@@ -65,7 +65,7 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tag command without worker processes, whose start costs more than the photos."""
     monkeypatch.setattr("models.tag.tag_photos", tag_here)
     monkeypatch.setattr("models.tagging.ray_tagging.tag_photos", tag_here)
-    monkeypatch.setattr("models.tag.warm_up", lambda: None)
+    monkeypatch.setattr("models.tag.warm_up", lambda _: None)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from models.model_file.preprocess import Preprocess, resize_images
+from models.model_file.preprocess import Preprocess
+from models.model_file.resize import resize_images
 from tests.support.drawing import draw_landmark
 from train.data.batches import EpochBatches, PhotoDataset
 from train.data.transforms import PhotoTransform, build_eval_transform, build_train_transform

@@ -89,7 +89,7 @@ def test_the_next_command_repeats_what_was_given(tmp_path: Path) -> None:
 
 def test_flags_before_and_after_the_training(capsys: pytest.CaptureFixture) -> None:
     def parse(*args: str) -> FindConfig:
-        return parse_flags(FindConfig, "find_lr", EXAMPLES, args)
+        return parse_flags(FindConfig, "find_lr", EXAMPLES, args=args)
 
     found = parse("--steps", "40", "scratch", "--width", "16", "--out=a.png", "--no-flip")
     assert found == FindConfig(ScratchConfig(width=16, flip=False), steps=40, out=Path("a.png"))

@@ -31,8 +31,8 @@ def final_weights(run_dir: Path) -> dict[str, torch.Tensor]:
 def test_run_folder_holds_everything(finished_run: Path) -> None:
     assert {path.name for path in finished_run.iterdir()} == {
         *("config.json", "metrics.jsonl", "checkpoints", "split.json", "left_out.json"),
-        *("model.pt", "model.pt2", "manifest.json", "MODEL_CARD.md", "predictions.csv"),
-        *("curves.png", "confusion.png", "calibration.png"),
+        *("model.pt", "model.pt2", "model.onnx", "manifest.json", "MODEL_CARD.md"),
+        *("predictions.csv", "curves.png", "confusion.png", "calibration.png"),
     }
     records = read_records(finished_run)
     assert [record["epoch"] for record in records] == [1, 2, 3]

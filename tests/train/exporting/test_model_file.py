@@ -4,11 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import models.model_file.torchscript
 import train.exporting.confidence
 import train.exporting.known_score
+from models.model_file.archive import has_twin, read_extra
+from models.model_file.engine import Outputs
+from models.model_file.onnx_twin import OnnxTwin
+from models.model_file.torchscript import TorchScriptEngine
 from models.photos import read_photo
 from models.predictor import Predictor
 from tests.support.drawing import draw_landmark
@@ -35,16 +41,21 @@ def test_all_that_is_written_says_the_same(finished_scratch: Path) -> None:
     assert {"val/photos", "val/top1", "val/ece", "eager_top1", "flips"} <= set(manifest["metrics"])
     split = json.loads((folder / "split.json").read_text())
     for name in split["val"][:3]:
-        image = torch.tensor(read_photo(Path(split["root"]) / name, predictor.side_px))
-        images = image.permute(2, 0, 1)[None]
-        torch.testing.assert_close(program.module()(images), predictor.probabilities(images))
+        image = read_photo(Path(split["root"]) / name, predictor.side_px)
+        images = image.transpose(2, 0, 1)[None]
+        np.testing.assert_allclose(
+            program.module()(torch.tensor(images)).detach(),
+            predictor.probabilities(images),
+            atol=1e-5,
+        )
+    assert (folder / "model.onnx").read_bytes() == read_extra(folder / "model.pt", "model.onnx")
     assert not list(folder.glob(".*"))
 
 
 def test_a_file_that_scores_differently_is_not_kept(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    files = ("model.pt", "model.pt2", "manifest.json", "predictions.csv")
+    files = ("model.pt", "model.onnx", "model.pt2", "manifest.json", "predictions.csv")
     before = {name: (run_dir / name).read_bytes() for name in files}
     right = train.exporting.confidence.eager_outputs
 
@@ -57,6 +68,37 @@ def test_a_file_that_scores_differently_is_not_kept(
     assert "error: the model file disagrees" in capsys.readouterr().err
     assert {name: (run_dir / name).read_bytes() for name in files} == before
     assert not list(run_dir.glob(".*")) and not list(run_dir.glob("*partial*"))
+
+
+def test_a_twin_that_scores_differently_is_not_kept(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    before = {name: (run_dir / name).read_bytes() for name in ("model.pt", "model.onnx")}
+    right = OnnxTwin.answer
+
+    def wrong(*parts: object) -> Outputs:
+        found = right(*parts)
+        return found._replace(probabilities=found.probabilities + 2e-4)
+
+    monkeypatch.setattr(OnnxTwin, "answer", wrong)
+    assert main(ExportConfig(run_dir)) == 1
+    assert "error: the ONNX twin disagrees with the model file" in capsys.readouterr().err
+    assert {name: (run_dir / name).read_bytes() for name in before} == before
+
+
+def test_a_network_that_cannot_be_exported_has_no_twin(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise RuntimeError("no such operator\nand more")
+
+    monkeypatch.setattr(models.model_file.torchscript, "export_twin", fail)
+    assert main(ExportConfig(run_dir)) == 0
+    shown = capsys.readouterr().out
+    assert "no ONNX twin: this network cannot be exported (no such operator); " in shown
+    assert not has_twin(run_dir / "model.pt")
+    assert not (run_dir / "model.onnx").exists()  # that of the earlier export
+    assert isinstance(Predictor.load(run_dir).engine, TorchScriptEngine)
 
 
 def test_export_calibrates_locates_and_learns_what_is_outside(
@@ -124,10 +166,14 @@ def test_mistakes_are_told_before_anything_is_loaded(
 def test_parity_gate_bounds() -> None:
     Parity(photos=1000, eager_top1=0.9, file_top1=0.902, flips=5).check()
     Parity(photos=3, eager_top1=1 / 3, file_top1=2 / 3, flips=1).check()
+    Parity(1000, 0.9, 0.9, 0, twin_flips=0, twin_difference=1e-5).check()
     for bad in (
         Parity(photos=1000, eager_top1=0.9, file_top1=0.897, flips=3),
         Parity(photos=1000, eager_top1=0.9, file_top1=0.9, flips=6),
         Parity(photos=3, eager_top1=1.0, file_top1=1 / 3, flips=2),
+        Parity(1000, 0.9, 0.9, 0, twin_flips=1, twin_difference=1e-6),
+        Parity(1000, 0.9, 0.9, 0, twin_flips=0, twin_difference=2e-4),
+        Parity(1000, 0.9, 0.9, 0, twin_flips=0, twin_difference=float("nan")),
     ):
         with pytest.raises(ParityError):
             bad.check()
