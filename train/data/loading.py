@@ -150,10 +150,9 @@ def count_workers(config: RunConfig, accelerator: "Accelerator") -> int:
         return config.workers
     free = shutil.disk_usage(SHARED_MEMORY).free
     # float32; all processes of a training together hold a full batch at a time.
-    share = 1 + OUTSIDE_SHARE if getattr(config, "outside", ()) else 1
-    batch_bytes = (
-        config.batch_size * share * 3 * max(config.image_size, config.eval_side_px) ** 2 * 4
-    )
+    side_px = max(config.image_size, config.eval_side_px)
+    photos = config.batch_size * (1 + OUTSIDE_SHARE if getattr(config, "outside", ()) else 1)
+    batch_bytes = int(photos) * 3 * side_px**2 * 4
     # Two are on their way per worker (torch's prefetch_factor), one is used, one is handed over.
     workers = max(0, min(config.workers, (free // batch_bytes - 2) // 2))
     if workers < config.workers and accelerator.is_main_process:

@@ -13,7 +13,6 @@ from train.data.folders import DataError, list_photos
 
 MIN_PHOTOS = 20
 """Outside photos that a half needs to be used at all, and a kind to be measured on."""
-
 HELD_OUT = 5
 """Every fifth photo of half A is kept from the network, to teach the known score."""
 ENOUGH = 200

@@ -292,3 +292,6 @@ def test_workers_fit_into_shared_memory(
     assert ("--shm-size" in said and f"--workers {workers}:" in said) == (workers < 4)
     assert loading.count_workers(TransferConfig(workers=0), process) == 0
     assert not capsys.readouterr().out
+    # A batch with outside photos is half as large again; a loader takes no float.
+    fewer = loading.count_workers(TransferConfig(workers=4, outside=(tmp_path,)), process)
+    assert isinstance(fewer, int) and fewer <= workers
