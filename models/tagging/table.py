@@ -22,6 +22,11 @@ COLUMNS: dict[str, type] = {
     },
     **{"known": bool, "known_score": float},
     **dict.fromkeys(("box_left", "box_top", "box_width", "box_height"), float),
+    **dict.fromkeys(("taken", "camera"), str),
+    **dict.fromkeys(("own_latitude", "own_longitude"), float),
+    **dict.fromkeys(("place_level", "verdict_in_album"), str),
+    **dict.fromkeys(("estimated_latitude", "estimated_longitude", "estimated_radius_km"), float),
+    "estimated_from": str,
     **dict.fromkeys(("model", "model_version", "model_digest", "error"), str),
 }
 """What a row holds; None where there is nothing to say, as for a photo that cannot be read."""
