@@ -76,6 +76,19 @@ def test_all_formats_hold_the_same(model: Path, photos: Path, tmp_path: Path) ->
     assert sorted(os.listdir(tmp_path)) == ["tags.csv", "tags.json", "tags.parquet"]
 
 
+def test_a_map_comes_with_the_table_also_later(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out, page = tmp_path / "tags.csv", tmp_path / "album.html"
+    assert run(model, out, photos) == 0
+    capsys.readouterr()
+    assert run(model, out, photos, map=page) == 0  # of the rows that are there
+    assert f"{out} and {page}" in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    assert text.count('"certainty":"sure"') == sum(row["known"] for row in read_table(out)) == 4
+    assert text.count('"thumbnail":"UklGR') == 8  # RIFF, as WebP begins
+
+
 NAMES = [
     "é 東京.jpg",
     "a,b.jpg",
