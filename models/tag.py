@@ -55,7 +55,7 @@ class TagConfig:
     """Folders (searched to any depth), photos, patterns ("2024/**/*.jpg"), @FILE for a list with
     one path per line, - for such a list on the standard input."""
     out: Path | None = None
-    """The table to write: .csv, .json or .parquet."""
+    """The table to write: .csv, .json or .parquet, or for maps .geojson, .kml or .gpx."""
     map: Path | None = None
     """Also draw the photos on a map: one .html file that needs no network."""
     model: Path | None = None

@@ -8,22 +8,20 @@ import base64
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from PIL import Image
 from tqdm import tqdm
 
 from models.environment import cores
-from models.files import atomic
+from models.files import atomic, relative_url
 from models.model_file.verdict import is_far
 from models.photos import PhotoError, read_photo
-from models.tagging.location import Location, album_verdict, locate
+from models.tagging.location import Location, album_verdict, locate, name_place
 from models.tagging.table import Row
 
 HERE = Path(__file__).parent
@@ -64,27 +62,23 @@ def write_map(path: Path, photos: Iterable[tuple[Path, Row]]) -> None:
             raise
     folder = path.absolute().parent
     records = (
-        describe(row, location, link(photo, folder)) | {"thumbnail": thumbnails.get(index, "")}
+        describe(row, location, relative_url(photo, folder), thumbnails.get(index, ""))
         for index, (photo, row, location) in enumerate(found)
     )
     with atomic(path) as partial, partial.open("w", encoding="utf-8") as file:
         file.writelines(_page(path.stem, records))
 
 
-def describe(row: Row, location: Location | None, href: str) -> dict[str, Any]:
+def describe(row: Row, location: Location | None, href: str, thumbnail: str) -> dict[str, Any]:
     """Return what the page shows of a photo, ready for JSON.
 
     Args:
         row: Of the photo.
         location: Where it is shown.
         href: Relative link to the photo.
+        thumbnail: WebP in base64, or blank.
     """
-    verdict = album_verdict(row)
-    looks = {"sure": "", "maybe": "Looks like "}.get(verdict)
-    name = row["place"] or row["label_1"]
-    level = row.get("place_level")
-    city = row["city"] if looks is not None or level == "city" else None
-    country = row["country"] if looks is not None or level in ("city", "country") else None
+    title, where = name_place(row)
     return {
         "photo": row["photo"],
         "href": href,
@@ -93,10 +87,11 @@ def describe(row: Row, location: Location | None, href: str) -> dict[str, Any]:
         "at": [location.latitude, location.longitude] if location else None,
         "radius_km": location.radius_km if location else None,
         "source": location.source if location else "",
-        "title": "" if looks is None else f"{looks}{name}",
-        "where": ", ".join(filter(None, (city, country))),
+        "title": title,
+        "where": where,
         "misfit": find_misfit(row),
         "error": row["error"] or "",
+        "thumbnail": thumbnail,
     }
 
 
@@ -108,15 +103,6 @@ def find_misfit(row: Row) -> str:
     if RANKS[album_verdict(row)] < RANKS[row["verdict"]]:
         return f"{name} does not fit the photos around it"
     return ""
-
-
-def link(photo: Path, folder: Path) -> str:
-    """Return the address of a photo, seen from a folder; any name can be written."""
-    try:
-        relative = Path(os.path.relpath(photo, folder))
-    except ValueError:  # another drive of Windows
-        return photo.as_uri()
-    return quote(os.fsencode(relative.as_posix()))
 
 
 def draw_thumbnail(photo: Path) -> str:

@@ -9,12 +9,12 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from models.files import clean_text
 from models.metadata.photo_tags import (
     CLOCK,
     KEYWORD_TREES,
     LOCATIONS,
     PhotoTags,
-    clean_text,
     missing_paths,
 )
 from models.metadata.safe_replace import ChangeError, check_writable, reason

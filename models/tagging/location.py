@@ -1,11 +1,10 @@
 """Decide from a row where its photo is shown, and how certain that is."""
 
 from dataclasses import dataclass
-from typing import Literal
-
-from models.tagging.table import Row
+from typing import Any, Literal
 
 Certainty = Literal["sure", "maybe", "estimated"]
+Row = dict[str, Any]  # as models.tagging.table has it, which imports this
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,16 @@ def locate(row: Row) -> Location | None:
     if verdict == "maybe" and None not in landmark:
         return Location(*landmark, "maybe", "the landmark's")
     return None
+
+
+def name_place(row: Row) -> tuple[str, str]:
+    """Return what a photo shows, and city and country; each blank where it is not known."""
+    looks = {"sure": "", "maybe": "Looks like "}.get(album_verdict(row))
+    level = row.get("place_level")
+    city = row["city"] if looks is not None or level == "city" else None
+    country = row["country"] if looks is not None or level in ("city", "country") else None
+    title = "" if looks is None else f"{looks}{row['place'] or row['label_1']}"
+    return title, ", ".join(filter(None, (city, country)))
 
 
 def album_verdict(row: Row) -> str | None:

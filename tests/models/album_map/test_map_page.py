@@ -7,13 +7,12 @@ import json
 import os
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import pytest
 from PIL import Image
 
 from models.album_map import map_page
-from models.album_map.map_page import HERE, describe, draw_thumbnail, find_misfit, link, write_map
+from models.album_map.map_page import HERE, describe, draw_thumbnail, find_misfit, write_map
 from models.tag import TagConfig, main
 from models.tagging.location import locate
 from tests.support.album import ROME, TRIP, album_row, draw_album
@@ -59,7 +58,7 @@ def test_each_photo_is_described(album: Path) -> None:
 )
 def test_a_photo_without_a_landmark_says_as_much_as_is_known(level: str | None, where: str) -> None:
     row = album_row("1.jpg", "none", **ROME, place_level=level)
-    record = describe(row, locate(row), "1.jpg")
+    record = describe(row, locate(row), "1.jpg", "")
     assert (record["title"], record["where"]) == ("", where)
 
 
@@ -69,19 +68,6 @@ def test_a_guess_far_from_the_photos_own_position_does_not_fit() -> None:
     assert find_misfit(album_row("1.jpg", "maybe", **ROME, distance_km=49.0)) == ""
     raised = album_row("1.jpg", "maybe", **ROME, verdict_in_album="sure")
     assert find_misfit(raised) == ""
-
-
-@pytest.mark.parametrize(
-    "name", ["a b.jpg", "50%.jpg", "#1?.jpg", "a:b.jpg", "東京 é.jpg", "'\"<.jpg"]
-)
-def test_a_link_leads_to_the_photo(name: str, tmp_path: Path) -> None:
-    href = link(tmp_path / "in" / name, tmp_path / "out")
-    assert urlparse(href)[2] == href  # no host, query or fragment
-    assert (tmp_path / "out" / unquote(href)).resolve() == tmp_path / "in" / name
-
-
-def test_a_link_to_a_name_that_is_no_text(tmp_path: Path) -> None:
-    assert link(Path(os.fsdecode(b"/a/\xff.jpg")), Path("/a")) == "%FF.jpg"
 
 
 def test_thumbnails_are_small_and_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
