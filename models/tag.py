@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import tyro
 
 from models.command_line import parse_flags
-from models.environment import MissingPackage, cores, require
-from models.metadata.exiftool import ExiftoolError, check_exiftool
+from models.environment import (
+    ExiftoolError,
+    MissingPackage,
+    check_exiftool,
+    cores,
+    require,
+)
 from models.model_file.model_path import ModelFileError, find_model
 from models.tagging.photo_list import PhotosNotFound, check_names, find_photos
 from models.tagging.table import TableError, check_format, one_line
@@ -52,8 +57,8 @@ class TagConfig:
     }
 
     photos: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Folders (searched to any depth), photos, patterns ("2024/**/*.jpg"), @FILE for a list with
-    one path per line, - for such a list on the standard input."""
+    """Folders (searched to any depth), photos (RAW too), patterns ("2024/**/*.jpg"), @FILE for a
+    list with one path per line, - for such a list on the standard input."""
     out: Path | None = None
     """The table to write: .csv, .json or .parquet, or for maps .geojson, .kml or .gpx."""
     map: Path | None = None

@@ -21,6 +21,7 @@ from models.environment import cores
 from models.files import atomic, relative_url
 from models.model_file.verdict import is_far
 from models.photos import PhotoError, read_photo
+from models.photos.raw import photo_source
 from models.tagging.location import Location, album_verdict, locate, name_place
 from models.tagging.table import Row
 
@@ -108,7 +109,7 @@ def find_misfit(row: Row) -> str:
 def draw_thumbnail(photo: Path) -> str:
     """Return a small WebP of a photo in base64; blank where it can no longer be read."""
     try:
-        image = Image.fromarray(read_photo(photo, THUMBNAIL_PX))
+        image = Image.fromarray(read_photo(photo_source(photo), THUMBNAIL_PX))
     except PhotoError:
         return ""
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
