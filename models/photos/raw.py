@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from models.environment import EXIFTOOL_PLAIN, ExiftoolError, check_exiftool
-from models.photos.decoding import PhotoError
+from models.photos.decoding import JPEG_START, PhotoError
 
 RAW_EXTENSIONS = frozenset((".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"))
 # Cameras name a preview by where it lies; many RAW photos have several.
@@ -65,7 +65,8 @@ def _extract(photo: Path, _changed_ns: int, _size: int) -> bytes:
             subprocess.run(command, cwd=folder, capture_output=True, timeout=MAX_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise PhotoError(f"{photo.name} took exiftool over {MAX_SECONDS} s") from error
-        found = [path for name in files if (path := Path(folder) / name).exists()]
-        if not found:
-            raise PhotoError(f"{photo.name} has no preview that exiftool finds; export it as JPEG")
-        return max(found, key=lambda path: path.stat().st_size).read_bytes()
+        contents = [path.read_bytes() for name in files if (path := Path(folder) / name).exists()]
+    found = [content for content in contents if content.startswith(JPEG_START)]
+    if not found:
+        raise PhotoError(f"{photo.name} has no preview that exiftool finds; export it as JPEG")
+    return max(found, key=len)

@@ -102,7 +102,9 @@ def test_a_photo_that_has_changed_is_read_again(tmp_path: Path) -> None:
 
 
 @needs_exiftool
-@pytest.mark.parametrize("content", [b"", b"II*\0" + bytes(40), b"no photo", dng(b"")])
+@pytest.mark.parametrize(
+    "content", [b"", b"II*\0" + bytes(40), b"no photo", dng(b""), nef(b"no JPEG")]
+)
 def test_a_file_without_a_preview_says_what_to_do(content: bytes, tmp_path: Path) -> None:
     photo = tmp_path / "IMG.cr3"
     photo.write_bytes(content)
