@@ -123,8 +123,11 @@ def _page(title: str, records: Iterable[dict[str, Any]]) -> Iterator[str]:
     styles = "\n".join((HERE / name).read_text(encoding="utf-8") for name in STYLES)
     allowed = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
+    licences = (HERE / "vendor" / "README.txt").read_text(encoding="utf-8")  # go with every copy
     shown = escape(title.encode("utf-8", "backslashreplace").decode())
     yield f"""<!doctype html>
+<!--
+{licences}-->
 <html lang="en">
 <head>
 <meta charset="utf-8">

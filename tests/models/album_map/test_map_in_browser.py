@@ -174,6 +174,19 @@ def test_an_album_across_the_date_line_is_one_group(tab: Page, tmp_path: Path) -
         assert 0 < box["x"] < tab.viewport_size["width"]
 
 
+def test_an_album_of_all_the_world_begins_at_the_date_line(tab: Page, tmp_path: Path) -> None:
+    longitudes = [-156, -79, 35, 109]  # the widest gap is in the Atlantic
+    rows = {
+        f"{east}.jpg": ("none", {"own_latitude": 10.0, "own_longitude": float(east)})
+        for east in longitudes
+    }
+    write_map(tmp_path / "map.html", draw_album(tmp_path, rows))
+    open_map(tab, tmp_path / "map.html")
+    boxes = [marker.bounding_box() for marker in tab.locator(".leaflet-marker-icon").all()]
+    assert all(0 < box["x"] < tab.viewport_size["width"] - box["width"] for box in boxes)
+    assert tab.evaluate(f"{longitudes}.map(eastward)") == longitudes
+
+
 def test_an_album_without_any_place_says_so(tab: Page, tmp_path: Path) -> None:
     write_map(tmp_path / "map.html", draw_album(tmp_path, {"1.jpg": ("none", {})}))
     tab.goto((tmp_path / "map.html").as_uri())

@@ -106,6 +106,13 @@ def test_an_interrupted_map_leaves_the_old_one(
     assert sorted(os.listdir(tmp_path)) == ["map.html", "photos"]
 
 
+def test_licences_go_with_every_copy(album: Path) -> None:
+    comment = re.search(r"<!--(.*?)-->", album.read_text(encoding="utf-8"), re.DOTALL)[1]
+    for part in ("Leaflet", "supercluster", "topojson-client", "world-atlas"):
+        assert f"=== {part} ===" in comment
+    assert comment.count("Permission to use, copy, modify") == 3
+
+
 def test_what_the_map_is_made_of_is_as_published() -> None:
     sums = re.findall(r"^[0-9a-f]{64}  \S+$", (HERE / "vendor" / "README.txt").read_text(), re.M)
     names = {line.split()[1] for line in sums}
