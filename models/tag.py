@@ -61,8 +61,6 @@ class TagConfig:
     list with one path per line, - for such a list on the standard input."""
     out: Path | None = None
     """The table to write: .csv, .json or .parquet, or for maps .geojson, .kml or .gpx."""
-    map: Path | None = None
-    """Also draw the photos on a map: one .html file that needs no network."""
     model: Path | None = None
     """A model file or a run folder (runs/ID)."""
     artifact: str | None = None
@@ -85,6 +83,8 @@ class TagConfig:
     min_score: float | None = None
     """With --write: only for photos whose known_score in the table is at least this. The verdict
     counts, too."""
+    map: Path | None = None
+    """Also draw the photos on a map: one .html file that needs no network."""
     undo: Path | None = None
     """Undo what --write has written: give the journal that it named. Nothing else is done."""
 
