@@ -197,6 +197,7 @@ def _plan(job: _Job, folder: Path, found: dict[str, Tags], overwrite_gps: bool) 
         job.before = without_location_gps(job.before)
         job.sidecars = replace_positions(find_sidecars(job.photo), job.tags)
         job.note += "".join(f"; also in {path.name}" for path, _, _ in job.sidecars)
+    job.stale = [key for key in job.stale if key not in job.added]
     values = job.added | settings_to_add(job.before, job.added)
     settings = folder / f"{job.name}.json"
     # ensure_ascii would write emoji as pairs of \u escapes, which exiftool does not join.
