@@ -15,8 +15,13 @@ import tyro
 from models.album.clocks import OffsetError, parse_offsets
 from models.album.gpx import Track, TrackError, read_tracks
 from models.command_line import parse_flags
-from models.environment import MissingPackage, cores, require
-from models.metadata.exiftool import ExiftoolError, check_exiftool
+from models.environment import (
+    ExiftoolError,
+    MissingPackage,
+    check_exiftool,
+    cores,
+    require,
+)
 from models.model_file.model_path import ModelFileError, find_model
 from models.tagging.photo_list import PhotosNotFound, check_names, find_photos
 from models.tagging.table import TableError, check_format, one_line
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "python -m models.tag ~/Pictures --out tags.csv",
     'python -m models.tag "2024/**/*.jpg" --out tags.parquet --model runs/ID',
+    "python -m models.tag ~/Pictures/Italy --out italy.csv --map italy.html",
     "python -m models.tag ~/Pictures --out tags.csv --write sidecar --dry-run",
 )
 RESUME = "run the same command again to resume"
@@ -47,7 +53,7 @@ class TagConfig:
     """
 
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "photos and table": ("photos", "out"),
+        "photos and table": ("photos", "out", "map"),
         "model": ("model", "artifact"),
         "hardware": ("workers", "ray"),
         "trip": ("trip", "gpx", "clock_offset"),
@@ -63,10 +69,10 @@ class TagConfig:
     }
 
     photos: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Folders (searched to any depth), photos, patterns ("2024/**/*.jpg"), @FILE for a list with
-    one path per line, - for such a list on the standard input."""
+    """Folders (searched to any depth), photos (RAW too), patterns ("2024/**/*.jpg"), @FILE for a
+    list with one path per line, - for such a list on the standard input."""
     out: Path | None = None
-    """The table to write: .csv, .json or .parquet."""
+    """The table to write: .csv, .json or .parquet, or for maps .geojson, .kml or .gpx."""
     model: Path | None = None
     """A model file or a run folder (runs/ID)."""
     artifact: str | None = None
@@ -99,6 +105,8 @@ class TagConfig:
     min_score: float | None = None
     """With --write: only for photos whose known_score in the table is at least this. The verdict
     counts, too."""
+    map: Path | None = None
+    """Also draw the photos on a map: one .html file that needs no network."""
     undo: Path | None = None
     """Undo what --write has written: give the journal that it named. Nothing else is done."""
 
@@ -129,10 +137,13 @@ def check_config(config: TagConfig) -> None:
     if config.out is None:
         raise UsageError("name the table with --out, such as --out tags.csv")
     check_format(config.out)
-    if not config.out.absolute().parent.is_dir():
-        raise UsageError(f"no folder {config.out.absolute().parent} for --out")
-    if config.out.is_dir():
-        raise UsageError(f"--out {config.out} is a folder")
+    if config.map is not None and config.map.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--map {config.map} must end in .html")
+    for flag, path in (("--out", config.out), ("--map", config.map)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"no folder {path.absolute().parent} for {flag}")
+        if path is not None and path.is_dir():
+            raise UsageError(f"{flag} {path} is a folder")
     if config.ray is not None:
         require("--ray", ["ray", "pyarrow"])
     if config.workers is not None and config.workers < 1:
@@ -180,6 +191,10 @@ def tag(config: TagConfig) -> int:
             raise UsageError(f"no photos in {' '.join(config.photos)}")
         _weigh_trip(config, tagger.predictor, track, table)
         table.write_table()
+        if config.map is not None:
+            from models.album_map.map_page import write_map
+
+            write_map(config.map, table.photos())
         if config.write != "none":
             from models.metadata.write_places import record_places
 
@@ -204,7 +219,7 @@ def tag(config: TagConfig) -> int:
         f"{counts.photos:,} photos: {counts.read:,} tagged ({counts.sure:,} sure, "
         f"{counts.maybe:,} maybe, {counts.read - counts.sure - counts.maybe:,} none of the "
         f"landmarks), "
-        f"{failed:,} could not be read; {config.out}"
+        f"{failed:,} could not be read; {config.out}{f' and {config.map}' if config.map else ''}"
     )
     return 0 if counts.read else 1
 

@@ -17,7 +17,7 @@ LADDER = [
     {"models.model_file", "models.networks"},
     {"models.predictor"},
     {"models.sources", "models.tagging"},
-    {"models.album", "models.metadata"},
+    {"models.album", "models.album_map", "models.metadata"},
     {"models.page", "models.tag", "demo"},
     {"train.config"},
     {"train.data"},

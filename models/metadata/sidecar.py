@@ -9,12 +9,12 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from models.files import clean_text
 from models.metadata.photo_tags import (
     CLOCK,
     KEYWORD_TREES,
     LOCATIONS,
     PhotoTags,
-    clean_text,
     missing_paths,
 )
 from models.metadata.safe_replace import ChangeError, check_writable, reason
@@ -22,6 +22,7 @@ from models.metadata.undo_journal import Journal, Outcome, plan_undo
 from models.photos import PHOTO_EXTENSIONS
 from models.photos.gps import ESTIMATED, find_position
 from models.photos.metadata_blocks import MAX_SIDECAR_BYTES, find_sidecars
+from models.photos.raw import RAW_EXTENSIONS
 from models.photos.xmp import find_coordinates
 
 IN_SIDECAR = "its sidecar has a position already"
@@ -121,7 +122,8 @@ def _targets(photo: Path) -> list[Path]:
 
 def _has_namesake(photo: Path) -> bool:
     """Tell whether photo.xmp could also mean another photo, such as photo.heic."""
-    names = {photo.stem + each for ending in PHOTO_EXTENSIONS for each in (ending, ending.upper())}
+    endings = PHOTO_EXTENSIONS | RAW_EXTENSIONS
+    names = {photo.stem + each for ending in endings for each in (ending, ending.upper())}
     others = (name for name in names if name.lower() != photo.name.lower())
     return any(photo.with_name(name).exists() for name in others)
 

@@ -11,6 +11,7 @@ from models.model_file.evidence import find_box
 from models.model_file.verdict import doubt, is_far
 from models.photos import PhotoError
 from models.photos.capture import read_capture
+from models.photos.raw import photo_source
 from models.places.landmarks import country_name, distance_km
 from models.places.place_level import find_place_level
 from models.predictor import Answer, Predictor
@@ -57,7 +58,7 @@ class Tagger:
         }
 
     def _describe(self, path: str) -> Row:
-        answer = self.predictor.answer(path)
+        answer = self.predictor.answer(photo_source(path))
         place = self.predictor.place(answer.label) if answer.known else None
         capture = read_capture(Path(path))
         own, away = capture.position, None
