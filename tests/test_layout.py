@@ -17,7 +17,7 @@ LADDER = [
     {"models.model_file", "models.networks"},
     {"models.predictor"},
     {"models.sources", "models.tagging"},
-    {"models.metadata"},
+    {"models.metadata", "models.album_map"},
     {"models.page", "models.tag", "demo"},
     {"train.config"},
     {"train.data"},
