@@ -31,6 +31,7 @@ def write_footer(served: Served) -> str:
         f"<details><summary>{'; '.join(facts)} <u>Details</u></summary>"
         f"<p>{describe_model(served)}</p><p>{describe_refusals(predictor.thresholds)} Photos stay "
         f"on this server and are deleted within {minutes} minutes.</p></details>"
+        '<p><a href="api">Use via API</a></p>'
     )
 
 

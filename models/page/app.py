@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from models.page.about_html import write_footer, write_landmarks
+from models.page.http_api import build_api
 from models.page.look import ICON, STATIC, TITLE, LinkCard, build_theme
 from models.page.photo_tab import add_classify, add_photo_tab
 from models.page.request_guard import RequestGuard
@@ -53,13 +54,21 @@ def build_page(source: ModelSource) -> gr.Blocks:
 
 
 def build_app(source: ModelSource, auth: tuple[str, str] | None) -> RequestGuard:
-    """Build the web application: guard, health endpoint and page.
+    """Build the web application: guard, health endpoint, API and page.
 
     Args:
         source: Where the model comes from.
         auth: The user and password to ask for; None: everybody may enter.
     """
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    # Relative, for a page under a path; the viewers of the document would load from elsewhere.
+    app = FastAPI(
+        title=TITLE,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        servers=[{"url": "."}],
+    )
+    app.include_router(build_api(source))
 
     @app.get("/health")
     def health() -> dict[str, str]:
@@ -83,7 +92,7 @@ def build_app(source: ModelSource, auth: tuple[str, str] | None) -> RequestGuard
         css_paths=CSS,
         ssr_mode=False,  # it would need Node
         run_history=False,
-        footer_links=["api"],
+        footer_links=[],  # its snippets do not work here: see api.html
         enable_monitoring=False,
     )
-    return RequestGuard(LinkCard(app), Path(os.environ["GRADIO_TEMP_DIR"]))
+    return RequestGuard(LinkCard(app), Path(os.environ["GRADIO_TEMP_DIR"]), auth)
