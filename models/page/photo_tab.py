@@ -15,7 +15,6 @@ from models.model_file.verdict import Verdict
 from models.page.about_html import write_footer
 from models.page.answer_html import (
     shown_guesses,
-    weigh_position,
     write_bars,
     write_error,
     write_headline,
@@ -25,7 +24,7 @@ from models.page.photo_svg import write_photo
 from models.photos import MAX_BYTES, PHOTO_EXTENSIONS, PhotoError, read_photo
 from models.photos.gps import Position, read_position
 from models.places.landmarks import Place
-from models.predictor import Answer, Predictor
+from models.predictor import Answer, Predictor, weigh_position
 from models.sources.served_model import ModelSource
 
 HERE = Path(__file__).parent
@@ -180,9 +179,10 @@ def add_photo_tab(source: ModelSource, footer: gr.HTML) -> PhotoTab:
         places = {label: predictor.place(label) for label in shown_guesses(answer)}
         names = {label: found.name if found else label for label, found in places.items()}
         count, thresholds = len(predictor.class_names), predictor.thresholds
+        level = predictor.place_level(answer, away_km)
         return (
             write_photo(image, answer, list(names.values())),
-            write_headline(answer, place, count, thresholds, away_km),
+            write_headline(answer, place, count, thresholds, away_km, level),
             write_bars(answer, names),
             write_place(answer, place, position),
             write_footer(served),
