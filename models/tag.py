@@ -269,6 +269,12 @@ def _weigh_trip(
         table.set_columns(COLUMNS, album.values(bar.update))
     for note in album.notes:
         print(one_line(note))
+    counts = table.counts()
+    if counts.sure_in_album or counts.estimated:
+        print(
+            f"in the album, {counts.sure_in_album:,} photos are sure, and {counts.estimated:,} "
+            "others have an estimated place"
+        )
 
 
 def _count(names: Iterable[str], bar: "tqdm") -> None:

@@ -100,6 +100,11 @@ class _Nodes:
     fixed: np.ndarray
     weights: np.ndarray
 
+    @property
+    def marked(self) -> np.ndarray:
+        """(m,) bool, which no number of guesses in between hides."""
+        return self.sure | self.fixed
+
 
 def weigh(trip: Trip, report: Callable[[int], object] = lambda photos: None) -> np.ndarray:
     """Return what the rest of the trip adds to the log-odds of each photo's guesses.
@@ -169,7 +174,7 @@ def _window(ends: np.ndarray, marked: np.ndarray, fixed: np.ndarray) -> np.ndarr
 
     Args:
         ends: (q,) int: only nodes below these count.
-        marked: (m,) bool, which nodes are sure.
+        marked: (m,) bool, which nodes are sure or have a known position.
         fixed: (m,) bool, which have a known position: no path gets past one.
 
     Returns:
@@ -189,7 +194,7 @@ def _window(ends: np.ndarray, marked: np.ndarray, fixed: np.ndarray) -> np.ndarr
 def _after(starts: np.ndarray, nodes: _Nodes) -> np.ndarray:
     """Return the neighbours that a path may go to, as _window, from these nodes on."""
     last = len(nodes.fixed) - 1
-    mirrored = _window(last + 1 - starts, nodes.sure[::-1], nodes.fixed[::-1])
+    mirrored = _window(last + 1 - starts, nodes.marked[::-1], nodes.fixed[::-1])
     return np.where(mirrored >= 0, last - mirrored, -1)
 
 
@@ -225,7 +230,7 @@ def _sum_paths(nodes: _Nodes, landmarks: int) -> tuple[np.ndarray, np.ndarray]:
     order = np.arange(count)
     sums = []
     for neighbours, steps in (
-        (_window(order, nodes.sure, nodes.fixed), order),
+        (_window(order, nodes.marked, nodes.fixed), order),
         (_after(order + 1, nodes), order[::-1]),
     ):
         total = np.where(nodes.fixed[:, None], nodes.weights, -np.inf)
@@ -259,7 +264,7 @@ def _gains(
     """Return (q, k): log of all paths through each guess of a photo, against those past it."""
     if not len(nodes.photo):
         return np.zeros((len(rows), trip.sites.shape[1]))
-    before = _window(np.searchsorted(nodes.photo, rows), nodes.sure, nodes.fixed)
+    before = _window(np.searchsorted(nodes.photo, rows), nodes.marked, nodes.fixed)
     after = _after(np.searchsorted(nodes.photo, rows, side="right"), nodes)
     sides, moves = [], []
     for near, sums in ((before, forward), (after, backward)):

@@ -13,12 +13,17 @@ from models.tagging.table import COLUMNS, Row, TableError, printable, read_table
 
 @dataclass(frozen=True)
 class Counts:
-    """How many photos there are, could be read, and got the verdicts sure and maybe."""
+    """How many photos there are, could be read, and got the verdicts sure and maybe.
+
+    Also how many are sure in the album, and have an estimated place.
+    """
 
     photos: int
     read: int
     sure: int
     maybe: int
+    sure_in_album: int
+    estimated: int
 
 
 class ResumableTable:
@@ -177,7 +182,8 @@ class ResumableTable:
         """Count the rows so far."""
         found = self._file.execute(
             "SELECT count(*), coalesce(sum(error IS NULL), 0), "
-            "coalesce(sum(verdict = 'sure'), 0), coalesce(sum(verdict = 'maybe'), 0) FROM tagged"
+            "coalesce(sum(verdict = 'sure'), 0), coalesce(sum(verdict = 'maybe'), 0), "
+            "coalesce(sum(verdict_in_album = 'sure'), 0), count(estimated_latitude) FROM tagged"
         )
         return Counts(*found.fetchone())
 

@@ -103,6 +103,20 @@ def test_own_positions(place: Place) -> None:
     assert there != here
 
 
+@pytest.mark.parametrize("first", [{"own": SPOTS["Colosseum"]}, {}])
+def test_many_guesses_hide_no_sure_place(first: dict, place: Place) -> None:
+    found = place(
+        [
+            photo("10:00:00", "Colosseum", SURE, **first),
+            *(photo(f"10:{minute}:00", f"Landmark {minute}", MAYBE) for minute in range(10, 40)),
+            photo("11:00:00", "Opera House", 2.5),
+            photo("11:10:00", "Pantheon", MAYBE),
+        ]
+    )
+    opera_house, pantheon = verdicts(found)[-2:]
+    assert (opera_house != "sure", pantheon) == (True, "sure")
+
+
 def test_over_the_date_line(place: Place) -> None:
     west, east = (-16.8, -179.99), (-16.8, 179.97)
     found = place(

@@ -45,8 +45,12 @@ def run(model: Path, out: Path, *names: object, **flags: object) -> dict[str, Ro
     return {Path(row["photo"]).name: row for row in read_table(out)}
 
 
-def test_photos_between_sure_ones_are_placed(model: Path, trip: Path, tmp_path: Path) -> None:
+def test_photos_between_sure_ones_are_placed(
+    model: Path, trip: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     rows = run(model, tmp_path / "tags.csv", trip)
+    said = "in the album, 4 photos are sure, and 4 others have an estimated place"
+    assert said in capsys.readouterr().out.splitlines()
     assert [row["verdict_in_album"] for row in rows.values()] == ["sure", "none"] * 4
     for number, row in enumerate(rows.values()):
         assert (row["taken"][-5:], row["camera"]) == (f"{number % 6}0:00", "Camera")
