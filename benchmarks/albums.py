@@ -64,6 +64,9 @@ class AlbumsConfig:
     """How many."""
     own_gps: float = 0.0
     """Fraction of the phone's photos that have a position."""
+    sure_from: float | None = None
+    """Call a photo sure from this known score on. The model's own threshold lets so few wrong names
+    through that their number says little."""
     seed: int = 0
     """Of the first album; each next one takes the next."""
 
@@ -299,6 +302,10 @@ def main(config: AlbumsConfig) -> None:
     known, others = find_pools(config, Tagger(predictor))
     places = {label: place for label in predictor.class_names if (place := predictor.place(label))}
     print_levels(predictor, known, [row for rows in others.values() for row in rows])
+    if config.sure_from is not None:
+        predictor.manifest["verdicts"]["sure_threshold"] = config.sure_from
+        for row in (row for rows in [*known.values(), *others.values()] for row in rows):
+            row["verdict"] = predictor.thresholds.judge(row["known_score"])
     figures = Figures(Counter(), Counter(), Counter(), Counter())
     photos = shifts = 0
     for number in tqdm(range(config.albums), "albums", leave=False):
@@ -310,6 +317,7 @@ def main(config: AlbumsConfig) -> None:
         photos, shifts = photos + len(rows), shifts + len(album.notes)
     print(
         f"{predictor.path}, {config.part} photos, {config.albums} albums from seed {config.seed}, "
+        f"sure from {predictor.thresholds.sure:.2f}, "
         f"{photos:,} photos, {shifts} clocks moved"
     )
     for title, tally in (
