@@ -83,7 +83,7 @@ def describe(row: Row, location: Location | None, href: str, thumbnail: str) -> 
     return {
         "photo": row["photo"],
         "href": href,
-        "taken": str(row.get("taken") or ""),
+        "taken": str(row["taken"] or ""),
         "certainty": location.certainty if location else "unplaced",
         "at": [location.latitude, location.longitude] if location else None,
         "radius_km": location.radius_km if location else None,
