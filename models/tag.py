@@ -265,8 +265,8 @@ def _weigh_trip(
         return
     album = Album(table.rows(), predictor, parse_offsets(config.clock_offset), track)
     # delay: an album of a few thousand photos shows no bar.
-    total = table.counts().photos
-    table.set_columns(COLUMNS, tqdm(album.values(), "trip", total, unit="photo", delay=1))
+    with tqdm(desc="trip", total=len(album), unit="photo", delay=1) as bar:
+        table.set_columns(COLUMNS, album.values(bar.update))
     for note in album.notes:
         print(one_line(note))
 

@@ -1,6 +1,6 @@
 """Fill in the columns of a table that need the whole album: verdicts in it, estimated places."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -90,6 +90,10 @@ class Album:
         self._sure = np.array([verdict == "sure" for verdict in photos.verdict], bool)
         self._timelines = self._join_cameras()
 
+    def __len__(self) -> int:
+        """Return how many photos have a time."""
+        return len(self._photos.row)
+
     def _read(self, row: Row, offsets: Mapping[str, float]) -> None:
         if row["taken"] is None or row["verdict"] is None:
             return
@@ -160,8 +164,12 @@ class Album:
 
     # --- places ----------------------------------------------------------------------------------
 
-    def values(self) -> Iterator[Row]:
-        """Yield the values of COLUMNS for each row, in the order of the rows."""
+    def values(self, report: Callable[[int], object] = lambda photos: None) -> Iterator[Row]:
+        """Yield the values of COLUMNS for each row, in the order of the rows.
+
+        Args:
+            report: Is called now and then with how many photos more are weighed.
+        """
         found: dict[int, Row] = {}
         without_zone = 0
         for line in self._timelines:
@@ -170,7 +178,7 @@ class Album:
             photos = line.photos[np.lexsort((names.astype(str), self._hours[line.photos]))]
             if self._track is not None:
                 without_zone += int((~self._in_utc[photos]).sum())
-            found |= self._place(photos)
+            found |= self._place(photos, report)
         if without_zone:
             self.notes.append(
                 f"{without_zone:,} photos say no time zone, so the tracks do not place them: give "
@@ -180,7 +188,7 @@ class Album:
         for row in range(self._count):
             yield found.get(row, empty)
 
-    def _place(self, photos: np.ndarray) -> dict[int, Row]:
+    def _place(self, photos: np.ndarray, report: Callable[[int], object]) -> dict[int, Row]:
         """Return what is found for the photos of one timeline, in the order of time."""
         listed, hours, sites = self._photos, self._hours[photos], self._sites[photos]
         known, radius = self._own[photos].copy(), np.full(len(photos), OWN_KM)
@@ -200,7 +208,7 @@ class Album:
             np.array([verdict != "none" for verdict in verdicts]),
             len(self._predictor.class_names),
         )
-        scores, judge = log_odds_in_album(trip), self._predictor.thresholds.judge
+        scores, judge = log_odds_in_album(trip, report), self._predictor.thresholds.judge
         for position, score in enumerate(scores):
             if np.isfinite(score):
                 verdicts[position] = judge(score)

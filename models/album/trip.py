@@ -8,6 +8,7 @@ between them, however many photos of other things were taken on the way. Sums ov
 come from the forward-backward algorithm (Rabiner 1989), in time linear in the photos.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,8 +101,12 @@ class _Nodes:
     weights: np.ndarray
 
 
-def weigh(trip: Trip) -> np.ndarray:
+def weigh(trip: Trip, report: Callable[[int], object] = lambda photos: None) -> np.ndarray:
     """Return what the rest of the trip adds to the log-odds of each photo's guesses.
+
+    Args:
+        trip: The photos.
+        report: Is called now and then with how many photos more are done.
 
     Returns:
         (n, k) float64; 0 where nothing speaks for or against, or a guess has no place.
@@ -112,15 +117,23 @@ def weigh(trip: Trip) -> np.ndarray:
     for start in range(0, len(trip.hours), PHOTOS_AT_ONCE):
         rows = np.arange(start, min(start + PHOTOS_AT_ONCE, len(trip.hours)))
         gains[rows] = _gains(trip, rows, nodes, forward, backward)
+        report(len(rows))
     return np.where(trip.sites >= 0, gains, 0.0)
 
 
-def log_odds_in_album(trip: Trip) -> np.ndarray:
+def log_odds_in_album(
+    trip: Trip, report: Callable[[int], object] = lambda photos: None
+) -> np.ndarray:
     """Return (n,) float64: known scores as if the photos alone said what the album says.
 
-    A score changes by as much as the log-odds that the photo shows its best guess.
+    A score changes by as much as the log-odds that the photo shows its best guess; it rises by at
+    most MAX_RISE.
+
+    Args:
+        trip: The photos.
+        report: As for weigh.
     """
-    gains = weigh(trip)
+    gains = weigh(trip, report)
     with np.errstate(divide="ignore"):
         scores = trip.log_odds[:, None] + np.log(trip.probabilities)
     scores = np.where(np.isfinite(scores), scores, -np.inf)

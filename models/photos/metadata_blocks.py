@@ -72,12 +72,13 @@ def find_blocks(data: bytes) -> Iterator[Image.Exif | bytes]:
     """Find what a photo says about itself: its EXIF, then its XMP packets.
 
     Args:
-        data: Of a file. One that exceeds the limits of models.photos has no blocks.
+        data: Of a file. One that exceeds the limits of models.photos for what is read here has no
+            blocks.
 
     Raises:
         Exception: Whatever decoders raise at a broken file; what came before it counts.
     """
-    if len(data) > MAX_BYTES or find_excess(data):
+    if len(data) > MAX_BYTES or find_excess(data, for_pixels=False):
         return
     if data.startswith(PNG_START):
         # Pillow would decode all pixels to reach what is behind them, and refuses large texts.
