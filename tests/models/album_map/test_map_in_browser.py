@@ -160,6 +160,25 @@ def test_the_time_line_chooses_days(album: Path, tab: Page) -> None:
     assert len(on_map(tab)) == 5
 
 
+def test_a_drag_along_the_time_line_chooses_what_lies_between(album: Path, tab: Page) -> None:
+    open_map(tab, album)
+    first, last = tab.locator("#time button").nth(3), tab.locator("#time button").nth(4)
+    first.hover()
+    tab.mouse.down()
+    last.hover()
+    tab.mouse.up()
+    assert on_map(tab) == ["3.jpg", "4.jpg"]
+
+
+def test_the_keyboard_is_enough(album: Path, tab: Page) -> None:
+    open_map(tab, album)
+    tab.evaluate("map.setView([41.8902, 12.4922], 12, { animate: false }); 0")
+    tab.get_by_role("button", name="2 photos, Rome, Italy").focus()
+    tab.keyboard.press("Enter")
+    expect(entries(tab)).to_have_count(2)
+    expect(tab.locator("#panel h2")).to_be_focused()
+
+
 def test_an_album_across_the_date_line_is_one_group(tab: Page, tmp_path: Path) -> None:
     rows = {
         "fiji.jpg": ("none", {"own_latitude": -17.7, "own_longitude": 178.0}),

@@ -14,7 +14,6 @@ from PIL import Image
 from models.album_map import map_page
 from models.album_map.map_page import HERE, describe, draw_thumbnail, find_misfit, write_map
 from models.tag import TagConfig, main
-from models.tagging.location import locate
 from tests.support.album import ROME, TRIP, album_row, draw_album
 
 
@@ -58,7 +57,7 @@ def test_each_photo_is_described(album: Path) -> None:
 )
 def test_a_photo_without_a_landmark_says_as_much_as_is_known(level: str | None, where: str) -> None:
     row = album_row("1.jpg", "none", **ROME, place_level=level)
-    record = describe(row, locate(row), "1.jpg", "")
+    record = describe(row, "1.jpg")
     assert (record["title"], record["where"]) == ("", where)
 
 

@@ -62,6 +62,15 @@ def test_photos_between_sure_ones_are_placed(
     )
 
 
+def test_map_and_waypoints_show_estimates_as_such(model: Path, trip: Path, tmp_path: Path) -> None:
+    run(model, tmp_path / "trip.gpx", trip, map=tmp_path / "trip.html")
+    page = (tmp_path / "trip.html").read_text(encoding="utf-8")
+    points = (tmp_path / "trip.gpx").read_text(encoding="utf-8")
+    assert page.count('"certainty":"sure"') == points.count("<type>sure</type>") == 4
+    assert page.count('"certainty":"estimated"') == points.count("<type>estimated</type>") == 4
+    assert points.count("position: estimated from ") == 4
+
+
 def test_parts_and_other_orders_give_the_same(model: Path, trip: Path, tmp_path: Path) -> None:
     whole = run(model, tmp_path / "whole.csv", trip)
     paths = sorted(trip.iterdir())
