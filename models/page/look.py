@@ -30,7 +30,7 @@ TERRACOTTA = gr.themes.Color(
     c950="#2f100b",
 )
 # Gradio's own tags name Gradio, and its manifest lies outside a path that a proxy gives the page.
-OTHERS = re.compile(rb'<meta (?:property="og:|name="twitter:)[^>]*>|<link rel="manifest"[^>]*>')
+OTHERS = re.compile(rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>|<link rel="manifest"[^>]*>')
 HEAD = """<meta charset="utf-8" /><title>{title}</title>
 <meta name="description" content="{description}" />
 <meta property="og:title" content="{title}" /><meta property="og:type" content="website" />

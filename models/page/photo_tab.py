@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
-import numpy as np
 from gradio.components.label import LabelConfidence, LabelData
 from gradio.data_classes import FileData
-from PIL import Image
 
 from models.model_file.verdict import Verdict
 from models.page.about_html import write_footer
@@ -101,19 +99,17 @@ class PhotoTab(NamedTuple):
     answered: Any
 
 
-def ask(predictor: Predictor, photo: str | bytes, image: np.ndarray | None = None) -> Asked:
+def ask(predictor: Predictor, photo: str | bytes) -> Asked:
     """Answer a photo, in doubt if it was taken far from the landmark.
 
     Args:
         predictor: Answers.
         photo: A path, or the bytes of a file.
-        image: The same as (H, W, 3) uint8, if it was read already.
 
     Raises:
         PhotoError: It cannot be read.
     """
-    answer = predictor.answer(photo if image is None else image)
-    position = read_position(photo)
+    answer, position = predictor.answer(photo), read_position(photo)
     place = predictor.place(answer.label) if answer.known else None
     answer, away_km = weigh_position(answer, place, position)
     return Asked(answer, place, position, away_km)
@@ -170,9 +166,9 @@ def add_photo_tab(source: ModelSource, footer: gr.HTML) -> PhotoTab:
         served = source.served
         predictor = served.predictor
         try:
-            # Decoded once, larger than the network needs, so that it is sharp on the page.
-            image = read_photo(photo, max(SHOWN_PX, predictor.side_px))
-            asked = ask(predictor, photo, read_photo(Image.fromarray(image), predictor.side_px))
+            asked = ask(predictor, photo)
+            # Again and larger, to be sharp on the page; the network gets what /classify gives it.
+            image = read_photo(photo, SHOWN_PX)
         except PhotoError as error:
             return "", write_error(str(error)), "", "", write_footer(served)
         answer, place, position, away_km = asked
