@@ -272,8 +272,8 @@ def _weigh_trip(
     counts = table.counts()
     if counts.sure_in_album or counts.estimated:
         print(
-            f"in the album, {counts.sure_in_album:,} photos are sure, and {counts.estimated:,} "
-            "others have an estimated place"
+            f"in the album: {counts.sure_in_album:,} sure, {counts.estimated:,} others with an "
+            "estimated place"
         )
 
 

@@ -4,8 +4,9 @@ The traveller is at the place of a landmark or of a known position, or elsewhere
 landmark (its weight: the model's odds that it shows a known landmark, times the probability of that
 one) or something else (weight 1); a known position leaves no choice. "Elsewhere" remembers which
 place was left and when, so that what lies between two places has to be travelled in the time
-between them, however many photos of other things were taken on the way. Sums over all such paths
-come from the forward-backward algorithm (Rabiner 1989), in time linear in the photos.
+between them, however many photos of other things were taken on the way. Each guess gets its
+odds from all such paths, not from the best one: the forward-backward algorithm sums over them
+(Rabiner 1989), in time linear in the photos.
 """
 
 from collections.abc import Callable

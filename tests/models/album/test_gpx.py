@@ -73,7 +73,7 @@ def test_a_track_places_photos_that_say_their_zone(walk: Track) -> None:
     assert found[0]["estimated_latitude"] == pytest.approx(41.8952, abs=1e-4)
     assert [row["verdict_in_album"] for row in found[1:3]] == ["sure", "none"]
     assert album.notes == [
-        "1 photos say no time zone, so the tracks do not place them: give --clock-offset"
+        "photos that say no time zone, so that no track places them: 1; give --clock-offset"
     ]
     placed = list(Album(rows, Model(), {"": 2.0}, walk).values())
     assert placed[4]["estimated_from"] == "walk.gpx"

@@ -49,7 +49,7 @@ def test_photos_between_sure_ones_are_placed(
     model: Path, trip: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     rows = run(model, tmp_path / "tags.csv", trip)
-    said = "in the album, 4 photos are sure, and 4 others have an estimated place"
+    said = "in the album: 4 sure, 4 others with an estimated place"
     assert said in capsys.readouterr().out.splitlines()
     assert [row["verdict_in_album"] for row in rows.values()] == ["sure", "none"] * 4
     for number, row in enumerate(rows.values()):
