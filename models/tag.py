@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "python -m models.tag ~/Pictures --out tags.csv",
     'python -m models.tag "2024/**/*.jpg" --out tags.parquet --model runs/ID',
+    "python -m models.tag ~/Pictures/Italy --out italy.csv --map italy.html",
     "python -m models.tag ~/Pictures --out tags.csv --write sidecar --dry-run",
 )
 RESUME = "run the same command again to resume"
@@ -44,7 +45,7 @@ class TagConfig:
     """
 
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "photos and table": ("photos", "out"),
+        "photos and table": ("photos", "out", "map"),
         "model": ("model", "artifact"),
         "hardware": ("workers", "ray"),
         "places": ("write", "dry_run", "include_maybe", "overwrite_gps", "min_score", "undo"),
@@ -54,7 +55,9 @@ class TagConfig:
     """Folders (searched to any depth), photos, patterns ("2024/**/*.jpg"), @FILE for a list with
     one path per line, - for such a list on the standard input."""
     out: Path | None = None
-    """The table to write: .csv, .json or .parquet."""
+    """The table to write: .csv, .json or .parquet, or for maps .geojson, .kml or .gpx."""
+    map: Path | None = None
+    """Also draw the photos on a map: one .html file that needs no network."""
     model: Path | None = None
     """A model file or a run folder (runs/ID)."""
     artifact: str | None = None
@@ -104,10 +107,13 @@ def check_config(config: TagConfig) -> None:
     if config.out is None:
         raise UsageError("name the table with --out, such as --out tags.csv")
     check_format(config.out)
-    if not config.out.absolute().parent.is_dir():
-        raise UsageError(f"no folder {config.out.absolute().parent} for --out")
-    if config.out.is_dir():
-        raise UsageError(f"--out {config.out} is a folder")
+    if config.map is not None and config.map.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--map {config.map} must end in .html")
+    for flag, path in (("--out", config.out), ("--map", config.map)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"no folder {path.absolute().parent} for {flag}")
+        if path is not None and path.is_dir():
+            raise UsageError(f"{flag} {path} is a folder")
     if config.ray is not None:
         require("--ray", ["ray", "pyarrow"])
     if config.workers is not None and config.workers < 1:
@@ -147,6 +153,10 @@ def tag(config: TagConfig) -> int:
         if counts.photos == 0:
             raise UsageError(f"no photos in {' '.join(config.photos)}")
         table.write_table()
+        if config.map is not None:
+            from models.album_map.map_page import write_map
+
+            write_map(config.map, table.photos())
         if config.write != "none":
             from models.metadata.write_places import record_places
 
@@ -170,7 +180,7 @@ def tag(config: TagConfig) -> int:
         f"{counts.photos:,} photos: {counts.read:,} tagged ({counts.sure:,} sure, "
         f"{counts.maybe:,} maybe, {counts.read - counts.sure - counts.maybe:,} none of the "
         f"landmarks), "
-        f"{failed:,} could not be read; {config.out}"
+        f"{failed:,} could not be read; {config.out}{f' and {config.map}' if config.map else ''}"
     )
     return 0 if counts.read else 1
 

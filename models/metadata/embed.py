@@ -39,7 +39,8 @@ from models.metadata.sidecar import IN_SIDECAR, Change, replace_positions, write
 from models.metadata.undo_journal import Journal, Outcome, plan_undo
 from models.metadata.verify import digest_pixels, find_difference
 from models.photos import MAX_BYTES
-from models.photos.gps import find_position, find_sidecars
+from models.photos.gps import find_position
+from models.photos.metadata_blocks import find_sidecars
 
 # Starting exiftool takes a quarter of a second, which a batch shares; copies of a batch lie in the
 # temporary folder at once.

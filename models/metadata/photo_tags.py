@@ -8,11 +8,10 @@ from typing import Any
 
 from babel.core import get_global
 
+from models.files import clean_text
 from models.metadata.exiftool import Tags, texts_of
 from models.places.landmarks import Place, country_name
 
-# Not allowed in XML 1.0, or of no use in a line: control characters, lone halves of pairs.
-UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 # The CLDR also maps codes of former states; XKX is what people use for Kosovo.
 FORMER_COUNTRIES = ("BUR", "DDR", "FXX", "TMP", "XKK", "YMD", "ZAR")
 KEYWORD_BYTES = 64
@@ -98,11 +97,6 @@ class PhotoTags:
             parts = [f"position {self.place.latitude:.5f}, {self.place.longitude:.5f}"]
             parts += ["place names" if with_names else "its place names stay"]
         return "; ".join([*parts, f"keywords {', '.join(self.keywords)}"])
-
-
-def clean_text(text: str) -> str:
-    """Return one line with single spaces, of characters that XML can hold."""
-    return UNWRITABLE.sub("", " ".join(text.split())).strip()
 
 
 @cache

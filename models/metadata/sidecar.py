@@ -9,18 +9,19 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from models.files import clean_text
 from models.metadata.photo_tags import (
     CLOCK,
     KEYWORD_TREES,
     LOCATIONS,
     PhotoTags,
-    clean_text,
     missing_paths,
 )
 from models.metadata.safe_replace import ChangeError, check_writable, reason
 from models.metadata.undo_journal import Journal, Outcome, plan_undo
 from models.photos import PHOTO_EXTENSIONS
-from models.photos.gps import MAX_SIDECAR_BYTES, find_position, find_sidecars
+from models.photos.gps import find_position
+from models.photos.metadata_blocks import MAX_SIDECAR_BYTES, find_sidecars
 from models.photos.xmp import find_coordinates
 
 IN_SIDECAR = "its sidecar has a position already"

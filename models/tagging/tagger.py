@@ -3,15 +3,17 @@
 import math
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from models.command_line import first_line
 from models.model_file.evidence import find_box
-from models.model_file.verdict import doubt
+from models.model_file.verdict import doubt, is_far
 from models.photos import PhotoError
-from models.photos.gps import read_position
+from models.photos.capture import read_capture
 from models.places.landmarks import country_name, distance_km
-from models.predictor import Predictor
+from models.places.place_level import find_place_level
+from models.predictor import Answer, Predictor
 from models.tagging.table import COLUMNS, Row, printable
 
 
@@ -57,9 +59,8 @@ class Tagger:
     def _describe(self, path: str) -> Row:
         answer = self.predictor.answer(path)
         place = self.predictor.place(answer.label) if answer.known else None
-        # Only for a guess with a place, which few photos of a library have.
-        own = None if place is None else read_position(path)
-        away = None
+        capture = read_capture(Path(path))
+        own, away = capture.position, None
         if place is not None and own is not None:
             away = distance_km(own.latitude, own.longitude, place.latitude, place.longitude)
         verdict = doubt(answer.verdict, away)
@@ -69,6 +70,11 @@ class Tagger:
             "distance_km": away and round(away, 3),
             "known": answer.known,
             "known_score": _rounded(answer.known_score),
+            "taken": capture.taken and _written(capture.taken),
+            "camera": capture.camera and printable(capture.camera),
+            "own_latitude": own and own.latitude,
+            "own_longitude": own and own.longitude,
+            "place_level": self._place_level(answer, verdict, away),
         }
         for rank, (label, probability) in enumerate(answer.probabilities.items(), 1):
             said |= {
@@ -90,6 +96,21 @@ class Tagger:
                 "longitude": place.longitude,
             }
         return said
+
+    def _place_level(self, answer: Answer, verdict: str, away_km: float | None) -> str | None:
+        """Return how exactly the place columns may be believed; None: not at all."""
+        if verdict == "sure":
+            return "landmark"
+        # Only a score that was fitted to photos of other things is a probability.
+        if verdict == "none" or is_far(away_km) or self.predictor.thresholds.sure is None:
+            return None
+        places = {label: self.predictor.place(label) for label in answer.probabilities}
+        return find_place_level(answer.probabilities, answer.known_score, places)
+
+
+def _written(taken: datetime) -> str:
+    """Write a time in ISO 8601, with milliseconds only where the photo has a fraction."""
+    return taken.isoformat(timespec="milliseconds" if taken.microsecond else "seconds")
 
 
 def _rounded(value: float) -> float | None:
