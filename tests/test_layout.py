@@ -35,6 +35,7 @@ ONLY_IN = {
     "albumentations": {"train/data/transforms.py"},
     "gradio": {
         *(f"models/page/{name}.py" for name in ("app", "look", "photo_tab", "several_tab")),
+        "models/page/correction_panel.py",
         "models/page/server.py",
     },
     "ipywidgets": {"models/page/notebook_widget.py"},

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from starlette.staticfiles import StaticFiles
 
 from models.page.about_html import write_footer, write_landmarks
 from models.page.answer_html import write_answers
+from models.page.correction_panel import add_corrections
+from models.page.corrections import Corrections
 from models.page.look import ICON, STATIC, TITLE, LinkCard, build_theme
 from models.page.photo_tab import add_classify, add_photo_tab
 from models.page.request_guard import RequestGuard
@@ -24,13 +27,15 @@ MAX_SESSIONS = 200
 CSS = Path(__file__).with_name("page.css")
 
 
-def build_page(source: ModelSource) -> gr.Blocks:
+def build_page(source: ModelSource, corrections: Corrections | None) -> gr.Blocks:
     """Build the page as Gradio Blocks.
 
     Args:
         source: Where the model comes from. Each request reads it once, and so keeps one model to
             its end, even if a newer one arrives meanwhile.
+        corrections: Keeps what people say of answers; None: nobody is asked.
     """
+    about = partial(write_footer, collects=corrections is not None)
 
     def show_many(
         paths: list[str] | None,
@@ -51,9 +56,11 @@ def build_page(source: ModelSource) -> gr.Blocks:
 
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.HTML(f"<h1>{TITLE}</h1>", elem_id="title")
-        footer = gr.HTML(write_footer(source.served), elem_id="about", render=False)
+        footer = gr.HTML(about(source.served), elem_id="about", render=False)
         with gr.Tab("One photo"):
-            add_photo_tab(source, footer)
+            tab = add_photo_tab(source, footer, about)
+            if corrections is not None:
+                add_corrections(tab, source, corrections)
         with gr.Tab("Several"):
             files = gr.File(
                 label="Photos",
@@ -76,7 +83,7 @@ def build_page(source: ModelSource) -> gr.Blocks:
         # arrived from W&B in the meantime.
         for event, write, shown in (
             (known.select, lambda: write_landmarks(source.served.predictor), landmarks),
-            (page.load, lambda: write_footer(source.served), footer),
+            (page.load, lambda: about(source.served), footer),
         ):
             event(write, None, shown, api_visibility="private", show_progress="hidden", queue=False)
     # Gradio makes a session of each call over HTTP and keeps 10,000; nothing here needs one.
@@ -86,12 +93,15 @@ def build_page(source: ModelSource) -> gr.Blocks:
     return page
 
 
-def build_app(source: ModelSource, auth: tuple[str, str] | None) -> RequestGuard:
+def build_app(
+    source: ModelSource, auth: tuple[str, str] | None, collect: Path | None = None
+) -> RequestGuard:
     """Build the web application: guard, health endpoint and page.
 
     Args:
         source: Where the model comes from.
         auth: The user and password to ask for; None: everybody may enter.
+        collect: The folder that keeps the photos of corrected answers; None: keep none.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -105,7 +115,7 @@ def build_app(source: ModelSource, auth: tuple[str, str] | None) -> RequestGuard
     app.mount("/page", StaticFiles(directory=STATIC))
     app = gr.mount_gradio_app(
         app,
-        build_page(source),
+        build_page(source, collect and Corrections(collect)),
         "/",
         auth=auth,
         auth_message="Enter your user name and password.",
