@@ -36,6 +36,7 @@ def write_footer(served: Served, collects: bool = False) -> str:
         f"<details><summary>{'; '.join(facts)} <u>Details</u></summary>"
         f"<p>{describe_model(served)}</p><p>{describe_refusals(predictor.thresholds)} Photos stay "
         f"on this server and are deleted within {minutes} minutes{but}.</p></details>"
+        '<p><a href="api">Use via API</a></p>'
     )
 
 

@@ -1,4 +1,4 @@
-"""Write an answer as HTML: headline, bars and place, or a table of several photos.
+"""Write an answer as HTML: headline, bars and place, or why there is none.
 
 Labels and places come from a model file, which anybody may have made: everything is escaped.
 """
@@ -11,10 +11,8 @@ from models.photos.gps import Position
 from models.places.landmarks import Place, country_name, distance_km, map_url
 from models.places.world_map import draw_map
 from models.predictor import Answer
-from models.tagging.table import Row
 
 UNMEASURED = "This model file was not measured on photos of other things, so it is never sure."
-COLUMNS = ("Photo", "Landmark", "Probability", "Verdict", "Place", "Latitude", "Longitude")
 SMALLEST = 0.01  # a guess below it is not shown, unless it is the best
 
 
@@ -192,35 +190,3 @@ def describe_distance(point: Place | Position, other: Place | Position) -> str:
 
 def _distance_km(point: Place | Position, other: Place | Position) -> float:
     return distance_km(point.latitude, point.longitude, other.latitude, other.longitude)
-
-
-def write_answers(rows: list[Row]) -> str:
-    """Write a table of several photos.
-
-    Args:
-        rows: From models.tagging.tagger; for a photo that cannot be read, its error is shown.
-    """
-    lines = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in rows)
-    head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
-    return (
-        '<div role="region" aria-label="Answers" tabindex="0"><table><thead>'
-        f"<tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
-    )
-
-
-def _cells(row: Row) -> list[str]:
-    """Write the cells of a row; an error spans all columns but the first."""
-    if row["error"]:
-        return [
-            f"<td>{html.escape(row['photo'])}</td>",
-            f'<td colspan="{len(COLUMNS) - 1}">{html.escape(row["error"])}</td>',
-        ]
-    wording = {"maybe": "looks like {}", "none": "none of those known (nearest: {})"}
-    label = wording.get(row["verdict"], "{}").format(row["label_1"])
-    where = ", ".join(filter(None, (row["city"], row["country"])))
-    degrees = (
-        "" if row[name] is None else f"{row[name]:.4f}" for name in ("latitude", "longitude")
-    )
-    probability = f"{row['probability_1']:.0%}"
-    cells = (row["photo"], label, probability, row["verdict"], where, *degrees)
-    return [f"<td>{html.escape(cell)}</td>" for cell in cells]

@@ -1,26 +1,23 @@
 """Build the page, and the web application around it."""
 
 import os
-import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from models.page.about_html import write_footer, write_landmarks
-from models.page.answer_html import write_answers
 from models.page.correction_panel import add_corrections
 from models.page.corrections import Corrections
+from models.page.http_api import build_api
 from models.page.look import ICON, STATIC, TITLE, LinkCard, build_theme
 from models.page.photo_tab import add_classify, add_photo_tab
 from models.page.request_guard import RequestGuard
-from models.photos import MAX_BYTES, PHOTO_EXTENSIONS
+from models.page.several_tab import add_several_tab
+from models.photos import MAX_BYTES
 from models.sources.served_model import ModelSource
-from models.tagging.table import printable, write_table
-from models.tagging.tagger import Tagger
 
 MAX_WAITING = 32  # requests in the queue; further ones are told to try again
 MAX_SESSIONS = 200
@@ -36,24 +33,6 @@ def build_page(source: ModelSource, corrections: Corrections | None) -> gr.Block
         corrections: Keeps what people say of answers; None: nobody is asked.
     """
     about = partial(write_footer, collects=corrections is not None)
-
-    def show_many(
-        paths: list[str] | None,
-        progress: Any = gr.Progress(),  # noqa: B008 - how gradio asks for it
-    ) -> tuple[str, str | None]:
-        """Return a table and a CSV of several photos; a bad one gets the reason why in its row."""
-        if not paths:
-            return "", None
-        served = source.served
-        tagger = Tagger(served.predictor, served.origin and served.origin.version)
-        rows = [
-            tagger.tag(path) | {"photo": printable(Path(path).name)}
-            for path in progress.tqdm(paths, unit="photo")
-        ]
-        file = Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"])) / "landmarks.csv"
-        write_table(file, rows)
-        return write_answers(rows), str(file)
-
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.HTML(f"<h1>{TITLE}</h1>", elem_id="title")
         footer = gr.HTML(about(source.served), elem_id="about", render=False)
@@ -62,23 +41,11 @@ def build_page(source: ModelSource, corrections: Corrections | None) -> gr.Block
             if corrections is not None:
                 add_corrections(tab, source, corrections)
         with gr.Tab("Several"):
-            files = gr.File(
-                label="Photos",
-                file_count="multiple",
-                type="filepath",
-                height=180,
-                file_types=["image", *sorted(PHOTO_EXTENSIONS)],
-                elem_id="files",
-            )
-            table = gr.HTML(elem_id="table")
-            download = gr.File(label="All answers as CSV", interactive=False, elem_id="csv")
+            add_several_tab(source)
         with gr.Tab(f"{len(source.served.predictor.class_names):,} landmarks") as known:
             landmarks = gr.HTML(elem_id="landmarks")
         footer.render()
         add_classify(source)
-        files.change(
-            show_many, files, [table, download], api_visibility="private", concurrency_limit=1
-        )
         # When asked for, since the map is as large as the rest of the page; a newer model may have
         # arrived from W&B in the meantime.
         for event, write, shown in (
@@ -96,14 +63,22 @@ def build_page(source: ModelSource, corrections: Corrections | None) -> gr.Block
 def build_app(
     source: ModelSource, auth: tuple[str, str] | None, collect: Path | None = None
 ) -> RequestGuard:
-    """Build the web application: guard, health endpoint and page.
+    """Build the web application: guard, health endpoint, API and page.
 
     Args:
         source: Where the model comes from.
         auth: The user and password to ask for; None: everybody may enter.
         collect: The folder that keeps the photos of corrected answers; None: keep none.
     """
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    # Relative, for a page under a path; the viewers of the document would load from elsewhere.
+    app = FastAPI(
+        title=TITLE,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        servers=[{"url": "."}],
+    )
+    app.include_router(build_api(source))
 
     @app.get("/health")
     def health() -> dict[str, str]:
@@ -127,7 +102,7 @@ def build_app(
         css_paths=CSS,
         ssr_mode=False,  # it would need Node
         run_history=False,
-        footer_links=["api"],
+        footer_links=[],  # its snippets do not work here: see api.html
         enable_monitoring=False,
     )
-    return RequestGuard(LinkCard(app), Path(os.environ["GRADIO_TEMP_DIR"]))
+    return RequestGuard(LinkCard(app), Path(os.environ["GRADIO_TEMP_DIR"]), auth)

@@ -151,7 +151,8 @@ def _text(text: str) -> str:
 
 
 def _link(row: Row, path: Path) -> str:
-    return relative_url(Path(row["photo"]), path.parent)
+    # A row of the page has its own: the photos it names lie on another machine.
+    return row.get("link") or relative_url(Path(row["photo"]), path.parent)
 
 
 def _name(row: Row) -> str:

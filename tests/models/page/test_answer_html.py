@@ -12,7 +12,6 @@ from models.page.answer_html import (
     describe_point,
     shown_guesses,
     weigh_position,
-    write_answers,
     write_bars,
     write_error,
     write_headline,
@@ -21,7 +20,6 @@ from models.page.answer_html import (
 from models.photos.gps import Position
 from models.places.landmarks import Place
 from models.predictor import Answer
-from models.tagging.table import COLUMNS
 
 PLACE = Place("Tour Eiffel", "tower", "Paris", "FR", 48.8584, 2.2945, "Q243")
 
@@ -163,26 +161,3 @@ def test_links_lead_to_what_is_known() -> None:
     assert shown.count('rel="noopener noreferrer"') == 3
     bare = write_place(make_answer(), dataclasses.replace(PLACE, wikidata=""), None)
     assert "OpenStreetMap" in bare and "wiki" not in bare
-
-
-def test_table_says_each_verdict() -> None:
-    values = {"label_1": "Tower", "probability_1": 0.5, "verdict": "sure"}
-    row = dict.fromkeys(COLUMNS, "") | {"latitude": None, "longitude": None} | values
-    assert "<td>Tower</td><td>50%</td><td>sure</td>" in write_answers([row])
-    maybe = write_answers([row | {"verdict": "maybe"}])
-    assert "<td>looks like Tower</td><td>50%</td><td>maybe</td>" in maybe
-    none = write_answers([row | {"verdict": "none"}])
-    assert "<td>none of those known (nearest: Tower)</td><td>50%</td><td>none</td>" in none
-
-
-def test_table_escapes_what_anybody_wrote() -> None:
-    row = dict.fromkeys(COLUMNS) | {
-        "photo": "<b>.jpg",
-        "label_1": "<i>",
-        "probability_1": 0.5,
-        "verdict": "none",
-    }
-    bad = dict.fromkeys(COLUMNS) | {"photo": "&.jpg", "error": "<u> is cut off"}
-    table = write_answers([row, bad])
-    assert "<td>&lt;b&gt;.jpg</td><td>none of those known (nearest: &lt;i&gt;)</td>" in table
-    assert '<td>&amp;.jpg</td><td colspan="6">&lt;u&gt; is cut off</td>' in table

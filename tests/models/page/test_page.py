@@ -4,6 +4,7 @@ One page and one browser serve all tests; each test has a tab of its own.
 """
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -275,10 +276,8 @@ def test_fits_the_screen(browser: Browser, placed: PlacedPage, theme: str) -> No
     assert watched.problems == []
 
 
-def test_several_photos_and_their_csv(watched: Watched, placed: PlacedPage, tmp_path: Path) -> None:
+def give_several(watched: Watched, contents: dict[str, bytes]) -> None:
     watched.tab.get_by_role("tab", name="Several").click()
-    contents = {f"{i}.jpg": encode(draw_landmark(i, 0), "JPEG") for i in range(3)}
-    contents["broken.jpg"] = b"no photo"
     watched.tab.set_input_files(
         "#files input[type=file]",
         [
@@ -286,11 +285,26 @@ def test_several_photos_and_their_csv(watched: Watched, placed: PlacedPage, tmp_
             for name, content in contents.items()
         ],
     )
-    link = watched.tab.wait_for_selector("#csv a[download]", timeout=20_000)
+    watched.tab.wait_for_selector("#answers li", timeout=20_000)
+
+
+def save_table(watched: Watched, name: str, path: Path) -> Path:
     with watched.tab.expect_download() as download:
-        link.click()
-    download.value.save_as(tmp_path / "answers.csv")
-    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as file:
+        watched.tab.locator("#tables").get_by_text(name, exact=True).click()
+    download.value.save_as(path)
+    return path
+
+
+def test_several_photos_and_their_tables(
+    watched: Watched, placed: PlacedPage, tmp_path: Path
+) -> None:
+    watched.tab.get_by_role("tab", name="Several").click()
+    # No empty boxes before there is an answer.
+    assert not watched.tab.is_visible("#tables")
+    contents = {f"{i}.jpg": encode(draw_landmark(i, 0), "JPEG") for i in range(3)}
+    contents["broken.jpg"] = b"no photo"
+    give_several(watched, contents)
+    with save_table(watched, "CSV", tmp_path / "answers.csv").open(encoding="utf-8") as file:
         rows = {row["photo"]: row for row in csv.DictReader(file)}
     assert list(rows) == list(contents)
     assert "a text file" in rows["broken.jpg"]["error"]
@@ -300,7 +314,18 @@ def test_several_photos_and_their_csv(watched: Watched, placed: PlacedPage, tmp_
         assert rows[name]["label_1"] == best[0]
         assert float(rows[name]["probability_1"]) == pytest.approx(best[1], abs=1e-6)
         assert rows[name]["label_5"]
-        assert best[0] in watched.tab.inner_text("#table")
+    cards = watched.tab.locator("#answers li")
+    assert cards.count() == 4
+    assert cards.nth(0).locator("img").get_attribute("alt") == "0.jpg"
+    assert "not read" in cards.nth(3).inner_text()
+    assert "a text file" in cards.nth(3).inner_text()
+    features = json.loads(save_table(watched, "GeoJSON", tmp_path / "a.geojson").read_text())
+    assert [f["properties"]["photo"] for f in features["features"]] == list(contents)
+    # Nothing of this machine: the photos lie beside the table, if anywhere.
+    assert [f["properties"]["link"] for f in features["features"]] == list(contents)
+    kml = save_table(watched, "KML", tmp_path / "a.kml").read_text()
+    assert kml.count("<Placemark>") == 4
+    assert "../" not in kml and str(placed.model.parent) not in kml
 
 
 def test_bad_photos_are_explained_and_the_next_is_answered(
@@ -479,21 +504,14 @@ def test_several_photos_say_their_verdicts(
     wide: Watched, placed: PlacedPage, tmp_path: Path
 ) -> None:
     wide.tab.set_viewport_size({"width": 390, "height": 844})
-    wide.tab.get_by_role("tab", name="Several").click()
-    contents = {"=1+1.jpg": placed.photos.sure, "<b>dog.jpg": placed.photos.none}
-    wide.tab.set_input_files(
-        "#files input[type=file]",
-        [{"name": n, "mimeType": "image/jpeg", "buffer": c} for n, c in contents.items()],
-    )
-    link = wide.tab.wait_for_selector("#csv a[download]", timeout=20_000)
-    table = wide.tab.inner_text("#table")
-    assert re.search(r"=1\+1\.jpg\s+<img.*sure.*Paris, France\s+48.8584\s+2.2945", table, re.DOTALL)
-    assert re.search(r"dog\.jpg\s+none of those known \(nearest: <img.*none\s*$", table, re.DOTALL)
+    give_several(wide, {"=1+1.jpg": placed.photos.sure, "<b>dog.jpg": placed.photos.none})
+    first, second = wide.tab.locator("#answers li").all()
+    assert re.search(r"sure, \d+%\s+<img.*Paris, France\s+=1\+1\.jpg", first.inner_text(), re.S)
+    assert re.search(r"None.*Nearest: <img.*dog\.jpg", second.inner_text(), re.DOTALL)
+    assert "2 photos: 1 sure, 1 none" in wide.tab.inner_text("#answers [role=status]")
+    assert wide.tab.locator("#answers svg title").count() == 1
     assert wide.tab.evaluate("document.documentElement.scrollWidth") <= 390
-    with wide.tab.expect_download() as download:
-        link.click()
-    download.value.save_as(tmp_path / "answers.csv")
-    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as file:
+    with save_table(wide, "CSV", tmp_path / "answers.csv").open(encoding="utf-8") as file:
         known, unknown = csv.DictReader(file)
     assert known["photo"] == "'=1+1.jpg"  # no formula
     assert (known["verdict"], known["known"], known["place"]) == ("sure", "true", HOSTILE)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def photo(tmp_path: Path) -> Path:
 
 
 def test_programs_reach_the_page_under_its_path(address: str, photo: Path) -> None:
+    with urllib.request.urlopen(f"{address}/api", timeout=20) as response:
+        assert f"photo=@photo.jpg {address}/api/classify<" in response.read().decode()
     client = Client(address, auth=USER, verbose=False)
     assert client.predict(handle_file(str(photo)), api_name="/classify")["label"] in TOY_CLASSES
 
