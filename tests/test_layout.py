@@ -34,7 +34,10 @@ LADDER = [
 ONLY_IN = {
     "albumentations": {"train/data/transforms.py"},
     "gradio": {
-        *(f"models/page/{name}.py" for name in ("app", "look", "photo_tab", "several_tab")),
+        *(
+            f"models/page/{name}.py"
+            for name in ("app", "http_api", "look", "photo_tab", "several_tab")
+        ),
         "models/page/correction_panel.py",
         "models/page/server.py",
     },
