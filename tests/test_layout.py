@@ -38,6 +38,7 @@ ONLY_IN = {
             f"models/page/{name}.py"
             for name in ("app", "http_api", "look", "photo_tab", "several_tab")
         ),
+        "models/page/correction_panel.py",
         "models/page/server.py",
     },
     "ipywidgets": {"models/page/notebook_widget.py"},

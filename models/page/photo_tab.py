@@ -2,6 +2,7 @@
 
 import base64
 import html
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,6 @@ from gradio.components.label import LabelConfidence, LabelData
 from gradio.data_classes import FileData
 
 from models.model_file.verdict import Verdict
-from models.page.about_html import write_footer
 from models.page.answer_html import (
     shown_guesses,
     write_bars,
@@ -23,7 +23,7 @@ from models.photos import MAX_BYTES, PHOTO_EXTENSIONS, PhotoError, read_photo
 from models.photos.gps import Position, read_position
 from models.places.landmarks import Place
 from models.predictor import Answer, Predictor, weigh_position
-from models.sources.served_model import ModelSource
+from models.sources.served_model import ModelSource, Served
 
 HERE = Path(__file__).parent
 SHOWN_PX = 512  # short side of a photo on the page
@@ -152,13 +152,14 @@ def _as_error(message: str) -> gr.Error:
     return gr.Error(html.escape(message), print_exception=False)
 
 
-def add_photo_tab(source: ModelSource, footer: gr.HTML) -> PhotoTab:
+def add_photo_tab(source: ModelSource, footer: gr.HTML, about: Callable[[Served], str]) -> PhotoTab:
     """Add the tab's contents.
 
     Args:
         source: Each request reads its model once, and so keeps one to its end, even if a newer one
             arrives meanwhile.
         footer: Written again with each answer: a newer model may have arrived.
+        about: Writes it.
     """
 
     def show(photo: str | None) -> tuple[str, str, str, str, str]:
@@ -170,7 +171,7 @@ def add_photo_tab(source: ModelSource, footer: gr.HTML) -> PhotoTab:
             # Again and larger, to be sharp on the page; the network gets what /classify gives it.
             image = read_photo(photo, SHOWN_PX)
         except PhotoError as error:
-            return "", write_error(str(error)), "", "", write_footer(served)
+            return "", write_error(str(error)), "", "", about(served)
         answer, place, position, away_km = asked
         places = {label: predictor.place(label) for label in shown_guesses(answer)}
         names = {label: found.name if found else label for label, found in places.items()}
@@ -181,7 +182,7 @@ def add_photo_tab(source: ModelSource, footer: gr.HTML) -> PhotoTab:
             write_headline(answer, place, count, thresholds, away_km, level),
             write_bars(answer, names),
             write_place(answer, place, position),
-            write_footer(served),
+            about(served),
         )
 
     with gr.Row(elem_id="one"):
