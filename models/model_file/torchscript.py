@@ -19,7 +19,7 @@ from models.files import atomic
 from models.model_file.archive import FORMAT_VERSION, MANIFEST, TWIN, add_extra, read_extra
 from models.model_file.classifier import Calibration, KnownScore, PhotoClassifier, feature_layout
 from models.model_file.engine import Outputs
-from models.model_file.onnx_export import export_twin, set_metadata
+from models.model_file.onnx_export import export_twin, round_weights, set_metadata
 from models.model_file.preprocess import Preprocess
 
 METHODS = ("known_score", "explain", "answer")
@@ -73,7 +73,7 @@ def save_model(
 
     Args:
         path: The TorchScript file, usually model.pt; the program gets the suffix .pt2.
-        network: As PhotoClassifier takes it; its weights are saved in fp32, in eval mode.
+        network: As PhotoClassifier takes it; saved in fp32, in eval mode, after round_weights.
         preprocess: What the network was trained for.
         class_names: K unique labels.
         manifest: JSON-ready; preprocess, class_names and temperature are set here.
@@ -89,6 +89,7 @@ def save_model(
     if len(set(class_names)) != len(class_names):
         raise ValueError("class names must be unique")
     network = network.to(device="cpu", dtype=torch.float32).eval()
+    round_weights(network)
     # Measured on two cores, EfficientNet-Lite0 at 256 px, batches of 32: twice as fast as NCHW.
     network = network.to(memory_format=torch.channels_last)
     manifest = {
