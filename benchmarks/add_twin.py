@@ -19,7 +19,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script from anywhere
 
 from models.files import atomic, file_digest
-from models.model_file.torchscript import add_twin, load_module
+from models.model_file.torchscript import add_twin
 from models.networks.encoder_file import ENCODER_SETTINGS
 from models.networks.pretrained import ALIASES
 from models.networks.scratch_cnn import ScratchCNN
@@ -59,7 +59,6 @@ def main(config: TwinConfig) -> int:
     """Add and compare; return the exit status."""
     predictor = Predictor.load(config.model, use_twin=False)
     network = build_network(predictor.manifest["config"], len(predictor.class_names))
-    network.load_state_dict(load_module(config.model)[0].network.state_dict())
     with atomic(config.model) as partial:
         shutil.copyfile(config.model, partial)
         add_twin(partial, network)

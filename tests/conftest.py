@@ -103,12 +103,11 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def toy_twin(toy_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy model with its ONNX twin."""
-    from models.model_file.torchscript import add_twin, load_module
+    from models.model_file.torchscript import add_twin
     from tests.support.tiny_network import toy_network
 
-    path, network = tmp_path_factory.mktemp("toy_twin") / "model.pt", toy_network()
-    network.load_state_dict(load_module(toy_model)[0].network.state_dict())
-    add_twin(shutil.copy(toy_model, path), network)
+    path = shutil.copy(toy_model, tmp_path_factory.mktemp("toy_twin") / "model.pt")
+    add_twin(path, toy_network())
     return path
 
 

@@ -133,13 +133,16 @@ def add_twin(path: Path, network: nn.Module) -> None:
 
     Args:
         path: The model file.
-        network: The network in it, as PhotoClassifier takes it and not as TorchScript.
+        network: The network in it, as PhotoClassifier takes it and not as TorchScript; its weights
+            become those of the file.
 
     Raises:
         Exception: Of any kind, where the network cannot be exported; the file stays as it was.
     """
     module, text = load_module(path)
     manifest = json.loads(text)
+    # Not strict: TorchScript counts as weights what the network computes for itself.
+    network.load_state_dict(module.network.state_dict(), strict=False)
     known = KnownScore(
         module.certainty,
         module.similarity,

@@ -32,9 +32,8 @@ SHAPES = [(300, 400), (400, 300), (1000, 777), (17, 400), (400, 17), (16, 16)]
 @pytest.mark.parametrize("mode", ["crop", "pad"])
 def test_answers_are_those_of_torch(tmp_path: Path, mode: str) -> None:
     preprocess = Preprocess(32, 32, mode)
-    network = toy_network()
-    path = save_model(tmp_path / "model.pt", network, preprocess, TOY_CLASSES, {})
-    add_twin(path, network)
+    path = save_model(tmp_path / "model.pt", toy_network(), preprocess, TOY_CLASSES, {})
+    add_twin(path, toy_network())
     twin, plain = Predictor.load(path), Predictor.load(path, use_twin=False)
     for height, width in SHAPES:
         image = np.asarray(draw_landmark(1, 0, (width, height)))
