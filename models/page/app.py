@@ -7,15 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Read when gradio is imported, so set before: nothing leaves this machine.
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-import gradio as gr
 import numpy as np
 from fastapi import FastAPI
-from gradio.components.label import LabelConfidence, LabelData
 
 from models.model_file.verdict import Verdict
 from models.page.answer_html import (
@@ -26,6 +19,7 @@ from models.page.answer_html import (
     write_headline,
     write_place,
 )
+from models.page.gradio_import import LabelConfidence, LabelData, gr
 from models.page.request_guard import CLEAN_EVERY_SECONDS, KEEP_SECONDS, RequestGuard
 from models.photos import MAX_BYTES, PHOTO_EXTENSIONS, PhotoError, read_photo
 from models.photos.gps import Position, read_position
