@@ -140,9 +140,17 @@ def add_twin(path: Path, network: nn.Module) -> None:
         Exception: Of any kind, where the network cannot be exported; the file stays as it was.
     """
     module, text = load_module(path)
-    manifest = json.loads(text)
     # Not strict: TorchScript counts as weights what the network computes for itself.
     network.load_state_dict(module.network.state_dict(), strict=False)
+    parts = read_parts(module, json.loads(text))
+    classifier = PhotoClassifier(network.eval(), *parts, module.layout, module.prefix)
+    add_extra(path, TWIN, export_twin(classifier.eval(), text))
+
+
+def read_parts(
+    module: ScriptModule, manifest: dict[str, Any]
+) -> tuple[Preprocess, list[str], Calibration, KnownScore]:
+    """Return what a loaded model file has around its network, as PhotoClassifier takes it."""
     known = KnownScore(
         module.certainty,
         module.similarity,
@@ -151,16 +159,9 @@ def add_twin(path: Path, network: nn.Module) -> None:
         module.known_bias,
         module.floor,
     )
-    classifier = PhotoClassifier(
-        network.eval(),
-        Preprocess.from_dict(manifest["preprocess"]),
-        manifest["class_names"],
-        Calibration(module.temperature, module.spread, module.exponent),
-        known,
-        module.layout,
-        module.prefix,
-    )
-    add_extra(path, TWIN, export_twin(classifier.eval(), text))
+    calibration = Calibration(module.temperature, module.spread, module.exponent)
+    preprocess = Preprocess.from_dict(manifest["preprocess"])
+    return preprocess, manifest["class_names"], calibration, known
 
 
 def load_module(path: Path) -> tuple[ScriptModule, str]:
