@@ -36,9 +36,8 @@ ONLY_IN = {
     "gradio": {
         *(
             f"models/page/{name}.py"
-            for name in ("app", "http_api", "look", "photo_tab", "several_tab")
+            for name in ("gradio_import", "http_api", "look", "photo_tab", "several_tab")
         ),
-        "models/page/correction_panel.py",
         "models/page/server.py",
     },
     "ipywidgets": {"models/page/notebook_widget.py"},

@@ -4,13 +4,13 @@ import os
 from functools import partial
 from pathlib import Path
 
-import gradio as gr
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from models.page.about_html import write_footer, write_landmarks
 from models.page.correction_panel import add_corrections
 from models.page.corrections import Corrections
+from models.page.gradio_import import gr
 from models.page.http_api import build_api
 from models.page.look import ICON, STATIC, TITLE, LinkCard, build_theme
 from models.page.photo_tab import add_classify, add_photo_tab

@@ -4,9 +4,8 @@ import html
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
-
 from models.page.corrections import CorrectionError, Corrections, Guess
+from models.page.gradio_import import gr
 from models.page.photo_tab import SHARED, Asked, PhotoTab, ask
 from models.photos import PHOTO_EXTENSIONS, PhotoError
 from models.photos.folder_walk import OUTSIDE_FOLDER

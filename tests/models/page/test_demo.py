@@ -43,6 +43,20 @@ from tests.support.placed_model import PLACE, save_placed_model, with_position
 PHOTO = encode(draw_landmark(1, 0), "JPEG")
 
 
+def test_gradio_is_imported_without_its_stub_files() -> None:
+    """Comparing them takes almost half of the time until a page opens."""
+    script = """
+import sys
+sys.addaudithook(lambda event, about: event == "open" and files.append(str(about[0])))
+files = []
+import models.page.app
+print(*(name for name in files if name.endswith(".pyi")))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stdout) == (0, "\n"), run.stderr
+
+
 # --- answers ------------------------------------------------------------------------------------
 
 
