@@ -1,12 +1,17 @@
-"""Write files whole or not at all, tell them apart by digest, and name the code's commit."""
+"""Write files whole or not at all, link them, tell them apart, and name the code's commit."""
 
 import contextlib
 import hashlib
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
+
+# Not allowed in XML 1.0, or of no use in a line: control characters, lone halves of pairs.
+UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 @contextlib.contextmanager
@@ -56,6 +61,20 @@ def check_folder(path: Path, flag: str) -> None:
             for folder in missing:
                 with contextlib.suppress(OSError):  # something else is in it by now
                     folder.rmdir()
+
+
+def relative_url(path: Path, folder: Path) -> str:
+    """Return the address of a file as seen from a folder; any name can be written."""
+    try:
+        relative = Path(os.path.relpath(path, folder))
+    except ValueError:  # another drive of Windows
+        return path.as_uri()
+    return quote(os.fsencode(relative.as_posix()))
+
+
+def clean_text(text: str) -> str:
+    """Return one line with single spaces, of characters that XML can hold."""
+    return UNWRITABLE.sub("", " ".join(text.split())).strip()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ LADDER = [
     {"models.model_file", "models.networks"},
     {"models.predictor"},
     {"models.sources", "models.tagging"},
-    {"models.metadata"},
+    {"models.album", "models.album_map", "models.metadata"},
     {"models.page", "models.tag", "demo"},
     {"train.config"},
     {"train.data"},
@@ -33,7 +33,13 @@ LADDER = [
 # Outside packages that few files may import, so that replacing them is little work.
 ONLY_IN = {
     "albumentations": {"train/data/transforms.py"},
-    "gradio": {"models/page/gradio_import.py", "models/page/server.py"},  # the first is faster
+    "gradio": {
+        *(
+            f"models/page/{name}.py"
+            for name in ("gradio_import", "http_api", "look", "photo_tab", "several_tab")
+        ),
+        "models/page/server.py",
+    },
     "ipywidgets": {"models/page/notebook_widget.py"},
     "onnx": {"models/model_file/onnx_export.py"},
     "onnxruntime": {"models/model_file/onnx_twin.py"},  # which keeps it from reporting to others

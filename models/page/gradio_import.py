@@ -1,18 +1,9 @@
-"""Import gradio so that it asks nothing of the internet, and in 60 % of its time.
-
-So nothing else may import gradio first: from models.page.gradio_import import gr.
-"""
+"""Import gradio in 60 % of its time, as the page does before any of its parts imports it."""
 
 import contextlib
 import inspect
-import os
 from collections.abc import Iterator
 from typing import Any
-
-# Read when gradio is imported, so set before: nothing leaves this machine.
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 @contextlib.contextmanager
@@ -37,6 +28,5 @@ def _without_stubs() -> Iterator[None]:
 
 with _without_stubs():
     import gradio as gr
-    from gradio.components.label import LabelConfidence, LabelData
 
-__all__ = ["LabelConfidence", "LabelData", "gr"]
+__all__ = ["gr"]

@@ -4,7 +4,9 @@ It also answers politely when the queue is full, and deletes old uploads.
 """
 
 import asyncio
+import base64
 import contextlib
+import hmac
 import json
 import os
 import time
@@ -22,6 +24,8 @@ MAX_WRONG_PASSWORDS = 5
 # From all addresses together: behind a proxy on this machine, the address is a header's claim.
 MAX_WRONG_IN_ALL = 100
 LOCK_SECONDS = 60
+PROGRAMS = "/api/classify"
+LOCKED = "Too many wrong passwords; try again in a minute."
 BUSY = "The page is busy; try again in a moment."
 RETRY_SECONDS = 5
 KEEP_SECONDS = 600
@@ -44,11 +48,18 @@ class RequestGuard:
     Args:
         app: The ASGI application behind it.
         uploads: The folder of the uploads.
+        auth: The user and password to ask programs for; people log in on Gradio's own page.
     """
 
-    def __init__(self, app: Callable[..., Awaitable[None]], uploads: Path) -> None:
+    def __init__(
+        self,
+        app: Callable[..., Awaitable[None]],
+        uploads: Path,
+        auth: tuple[str, str] | None = None,
+    ) -> None:
         """Start with no wrong passwords."""
         self.app = app
+        self.auth = auth and base64.b64encode(":".join(auth).encode())
         self.uploads = uploads.resolve()
         self.wrong_logins: deque[tuple[float, str]] = deque()  # when, from where
 
@@ -65,6 +76,9 @@ class RequestGuard:
         path = scope["path"].rstrip("/")
         if path.endswith("/upload"):
             await self._limited_upload(scope, receive, send)
+            return
+        if path.endswith(PROGRAMS):
+            await self._authorise(scope, receive, send)
             return
         body = await _read_body(receive, MAX_OTHER_BYTES)
         if body is None:
@@ -109,25 +123,50 @@ class RequestGuard:
 
         await self.app(scope, counted, send)
 
+    async def _authorise(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Pass a program's photos on if it knows the password; a stranger's are not even read."""
+        address = (scope.get("client") or ("?",))[0]
+        given = dict(scope["headers"]).get(b"authorization", b"").removeprefix(b"Basic ")
+        if self.auth is None:
+            await self._limited_upload(scope, receive, send)
+        elif self._is_locked(address):
+            await _refuse(send, 429, LOCKED)
+        elif hmac.compare_digest(given, self.auth):
+            self._forget_wrong(address)
+            await self._limited_upload(scope, receive, send)
+        else:
+            self.wrong_logins.append((time.monotonic(), address))
+            ask = (b"www-authenticate", b'Basic realm="Landmarks"')
+            await _refuse(send, 401, "Wrong user or password.", [ask])
+
     async def _login(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Pass a login on, unless too many were wrong within the last minute."""
-        now, address = time.monotonic(), (scope.get("client") or ("?",))[0]
-        while self.wrong_logins and now - self.wrong_logins[0][0] > LOCK_SECONDS:
-            self.wrong_logins.popleft()
-        here = sum(source == address for _, source in self.wrong_logins)
-        if here >= MAX_WRONG_PASSWORDS or len(self.wrong_logins) >= MAX_WRONG_IN_ALL:
-            await _refuse(send, 429, "Too many wrong passwords; try again in a minute.")
+        address = (scope.get("client") or ("?",))[0]
+        if self._is_locked(address):
+            await _refuse(send, 429, LOCKED)
             return
         # Counted as wrong until the answer is there: guesses sent in parallel count too.
-        self.wrong_logins.append((now, address))
+        self.wrong_logins.append((time.monotonic(), address))
 
         async def watch(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 400:
-                others = [entry for entry in self.wrong_logins if entry[1] != address]
-                self.wrong_logins = deque(others)
+                self._forget_wrong(address)
             await send(message)
 
         await self.app(scope, receive, watch)
+
+    def _is_locked(self, address: str) -> bool:
+        """Tell whether too many passwords were wrong within the last minute, here or in all."""
+        now = time.monotonic()
+        while self.wrong_logins and now - self.wrong_logins[0][0] > LOCK_SECONDS:
+            self.wrong_logins.popleft()
+        here = sum(source == address for _, source in self.wrong_logins)
+        return here >= MAX_WRONG_PASSWORDS or len(self.wrong_logins) >= MAX_WRONG_IN_ALL
+
+    def _forget_wrong(self, address: str) -> None:
+        """Forget an address's wrong passwords, since it knows the right one."""
+        others = [entry for entry in self.wrong_logins if entry[1] != address]
+        self.wrong_logins = deque(others)
 
 
 def delete_old(folder: Path, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Find coordinates in XMP: XML that anybody may have written, damaged or made to explode."""
+"""Find coordinates and times in XMP: XML that anybody may have written, or made to explode."""
 
 import codecs
 import re
@@ -10,12 +10,17 @@ NAMESPACES = {
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
     "exif": "http://ns.adobe.com/exif/1.0/",
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+    "photoshop": "http://ns.adobe.com/photoshop/1.0/",
 }
-META, RDF, EXIF, IPTC_EXT = (f"{{{uri}}}" for uri in NAMESPACES.values())
+META, RDF, EXIF, IPTC_EXT, PHOTOSHOP = (f"{{{uri}}}" for uri in NAMESPACES.values())
 # Where the camera was, then what the photo shows: structures with coordinates of their own.
 LOCATIONS = (f"{IPTC_EXT}LocationCreated", f"{IPTC_EXT}LocationShown")
 AXES = (("GPSLatitude", "NS"), ("GPSLongitude", "EW"))
-WANTED = {f"{EXIF}{name}{end}": name + end for name, _ in AXES for end in ("", "Ref")}
+WANTED = {f"{EXIF}{name}{end}": name + end for name, _ in AXES for end in ("", "Ref")} | {
+    f"{EXIF}DateTimeOriginal": "DateTimeOriginal",
+    f"{EXIF}GPSProcessingMethod": "GPSProcessingMethod",
+    f"{PHOTOSHOP}DateCreated": "DateCreated",
+}
 
 # XMP is parsed inside an element of our own: it declares the usual prefixes, for writers that
 # forgot to, and no document type, which could declare entities, is allowed in there.
@@ -60,6 +65,26 @@ def find_coordinates(xmp: bytes) -> Iterator[tuple[Coordinate, Coordinate]]:
     Yields:
         Latitude and longitude, not checked.
     """
+    for place in (place for places in _collect(xmp).values() for place in places):
+        if all(name in place for name, _ in AXES):
+            latitude, longitude = (
+                _coordinate(place[name], place.get(f"{name}Ref", ""), signs) for name, signs in AXES
+            )
+            yield latitude, longitude
+
+
+def find_property(xmp: bytes, name: str) -> str:
+    """Return what XMP says about its photo under one of the names of WANTED; else "".
+
+    Args:
+        xmp: As for find_coordinates.
+        name: DateTimeOriginal, DateCreated or GPSProcessingMethod.
+    """
+    return _collect(xmp)[""][0].get(name, "")
+
+
+def _collect(xmp: bytes) -> dict[str, list[dict[str, str]]]:
+    """Return what _Collector.places holds after a packet."""
     collector = _Collector()
     parser = ET.XMLParser(target=collector)
     try:
@@ -68,22 +93,17 @@ def find_coordinates(xmp: bytes) -> Iterator[tuple[Coordinate, Coordinate]]:
         parser.close()
     except (ET.ParseError, ValueError):
         pass  # what came before the damage counts
-    for place in (place for places in collector.places.values() for place in places):
-        if all(name in place for name, _ in AXES):
-            latitude, longitude = (
-                _coordinate(place[name], place.get(f"{name}Ref", ""), signs) for name, signs in AXES
-            )
-            yield latitude, longitude
+    return collector.places
 
 
 class _Collector:
-    """Keep the coordinates that pass by: a tree of a million elements would fill the memory."""
+    """Keep the properties that pass by: a tree of a million elements would fill the memory."""
 
     def __init__(self) -> None:
         self.path: list[str] = []
         # Owner ("": the photo itself) -> its places, each name -> text.
         self.places: dict[str, list[dict[str, str]]] = {owner: [{}] for owner in ("", *LOCATIONS)}
-        self.open: tuple[int, str, str] | None = None  # depth, owner and name of a coordinate
+        self.open: tuple[int, str, str] | None = None  # depth, owner and name of a property
         self.text: list[str] = []
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:

@@ -1,8 +1,9 @@
-"""Draw the world with a pin or two, here: no map service learns about a photo."""
+"""Draw the world with pins, here: no map service learns about a photo."""
 
+import html
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
@@ -29,6 +30,7 @@ PIN = (
     '<path d="M0 0C-16-48-56-78-56-124a56 56 0 1 1 112 0C56-78 16-48 0 0z" fill="var(--{})"/>'
     '<circle cy="-124" r="{}" fill="#fff"/></g>'
 )
+SMALL = 0.5  # size of a pin among many
 LEAN = 40  # degrees, by which the photo's pin leans away: even tips side by side show two pins
 
 
@@ -81,6 +83,40 @@ def draw_map(latitude: float, longitude: float, taken_at: tuple[float, float] | 
         + PIN.format((longitude + 180) * UNITS * SQUEEZE, (top - latitude) * UNITS, "", "pin", 18)
         + PIN.format(width + GAP + height / 2, height / 2, "", "pin", 18)
         + "</svg>"
+    )
+
+
+def draw_pins(points: Sequence[tuple[float, float, str]]) -> str:
+    """Draw the world with a small pin at each point, which says its name when pointed at.
+
+    Args:
+        points: Latitude, longitude and name of each, in degrees; at least one.
+
+    Returns:
+        An inline SVG element as draw_map returns it.
+    """
+    top = max(TOP, *(latitude + SMALL * PIN_DEGREES for latitude, _, _ in points))
+    bottom = BOTTOM if min(points)[0] > BOTTOM else -90
+    height, width = (top - bottom) * UNITS, TURN * SQUEEZE
+    land = "".join(f'<use href="#map-land" x="{turn}"/>' for turn in (-TURN, 0, TURN))
+    # From north to south, so that the tip of a pin is never hidden by one that stands behind it.
+    pins = "".join(
+        f"<g><title>{html.escape(name)}</title>"
+        + PIN.format(
+            (longitude + 180) * UNITS * SQUEEZE,
+            (top - latitude) * UNITS,
+            f" scale({SMALL})",
+            "pin",
+            18,
+        )
+        + "</g>"
+        for latitude, longitude, name in sorted(points, reverse=True)
+    )
+    whole = (-TURN / 2, -top * UNITS, TURN, height)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'role="img" aria-label="Map of the world with {len(points)} pins" style="{STYLE}">'
+        f"<defs>{_outlines()}</defs>{_panel(0, width, height, whole, 30, land)}{pins}</svg>"
     )
 
 

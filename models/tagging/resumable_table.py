@@ -3,7 +3,7 @@
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -147,6 +147,22 @@ class ResumableTable:
                     name: None if value is None else kind(value)
                     for (name, kind), value in zip(COLUMNS.items(), values, strict=True)
                 },
+            )
+
+    def set_columns(self, names: Sequence[str], rows: Iterable[Row]) -> None:
+        """Set columns of all rows; all of them or, after a kill, none.
+
+        Args:
+            names: Of the columns.
+            rows: Their values, one for each of rows(), in that order.
+        """
+        ids = self._file.execute("SELECT rowid FROM tagged ORDER BY rowid").fetchall()
+        marks = ", ".join(f"{name} = ?" for name in names)
+        with self._file:
+            self._file.execute("BEGIN")
+            self._file.executemany(
+                f"UPDATE tagged SET {marks} WHERE rowid = ?",
+                ((*(row[n] for n in names), *each) for each, row in zip(ids, rows, strict=True)),
             )
 
     def errors(self, limit: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Write tables of tagged photos as CSV, JSON or Parquet, completely or not at all; read them."""
+"""Write tables of tagged photos, in any of FORMATS, completely or not at all; read them."""
 
 import csv
 import json
@@ -9,6 +9,7 @@ from typing import Any
 
 from models.environment import require
 from models.files import atomic
+from models.tagging.geo_tables import read_geojson, read_xml, write_geojson, write_gpx, write_kml
 
 Row = dict[str, Any]
 COLUMNS: dict[str, type] = {
@@ -22,6 +23,11 @@ COLUMNS: dict[str, type] = {
     },
     **{"known": bool, "known_score": float},
     **dict.fromkeys(("box_left", "box_top", "box_width", "box_height"), float),
+    **dict.fromkeys(("taken", "camera"), str),
+    **dict.fromkeys(("own_latitude", "own_longitude"), float),
+    **dict.fromkeys(("place_level", "verdict_in_album"), str),
+    **dict.fromkeys(("estimated_latitude", "estimated_longitude", "estimated_radius_km"), float),
+    "estimated_from": str,
     **dict.fromkeys(("model", "model_version", "model_digest", "error"), str),
 }
 """What a row holds; None where there is nothing to say, as for a photo that cannot be read."""
@@ -162,4 +168,7 @@ FORMATS = {
     ".csv": (_write_csv, _read_csv),
     ".json": (_write_json, _read_json),
     ".parquet": (_write_parquet, _read_parquet),
+    ".geojson": (write_geojson, read_geojson),
+    ".kml": (write_kml, read_xml),
+    ".gpx": (write_gpx, read_xml),
 }

@@ -3,15 +3,16 @@
 import math
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from models.command_line import first_line
 from models.model_file.evidence import find_box
-from models.model_file.verdict import doubt
 from models.photos import PhotoError
-from models.photos.gps import read_position
-from models.places.landmarks import country_name, distance_km
-from models.predictor import Predictor
+from models.photos.capture import read_capture
+from models.photos.raw import photo_source
+from models.places.landmarks import country_name
+from models.predictor import Predictor, weigh_position
 from models.tagging.table import COLUMNS, Row, printable
 
 
@@ -55,20 +56,22 @@ class Tagger:
         }
 
     def _describe(self, path: str) -> Row:
-        answer = self.predictor.answer(path)
+        answer = self.predictor.answer(photo_source(path))
         place = self.predictor.place(answer.label) if answer.known else None
-        # Only for a guess with a place, which few photos of a library have.
-        own = None if place is None else read_position(path)
-        away = None
-        if place is not None and own is not None:
-            away = distance_km(own.latitude, own.longitude, place.latitude, place.longitude)
-        verdict = doubt(answer.verdict, away)
+        capture = read_capture(Path(path))
+        own = capture.position
+        answer, away = weigh_position(answer, place, own)
         said: Row = {
-            "verdict": verdict,
-            "landmark": printable(answer.label) if verdict == "sure" else None,
+            "verdict": answer.verdict,
+            "landmark": printable(answer.label) if answer.verdict == "sure" else None,
             "distance_km": away and round(away, 3),
             "known": answer.known,
             "known_score": _rounded(answer.known_score),
+            "taken": capture.taken and _written(capture.taken),
+            "camera": capture.camera and printable(capture.camera),
+            "own_latitude": own and own.latitude,
+            "own_longitude": own and own.longitude,
+            "place_level": self.predictor.place_level(answer, away),
         }
         for rank, (label, probability) in enumerate(answer.probabilities.items(), 1):
             said |= {
@@ -90,6 +93,11 @@ class Tagger:
                 "longitude": place.longitude,
             }
         return said
+
+
+def _written(taken: datetime) -> str:
+    """Write a time in ISO 8601, with milliseconds only where the photo has a fraction."""
+    return taken.isoformat(timespec="milliseconds" if taken.microsecond else "seconds")
 
 
 def _rounded(value: float) -> float | None:

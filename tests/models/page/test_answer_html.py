@@ -1,29 +1,24 @@
 """What the page says of an answer, without a page."""
 
-import base64
-import io
-from xml.etree import ElementTree
+import dataclasses
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from models.model_file.evidence import Box
 from models.model_file.verdict import Thresholds, Verdict
 from models.page.answer_html import (
     describe_distance,
     describe_point,
-    describe_refusals,
-    weigh_position,
-    write_answers,
-    write_evidence,
+    shown_guesses,
+    write_bars,
+    write_error,
     write_headline,
     write_place,
 )
 from models.photos.gps import Position
-from models.places.landmarks import Place
-from models.predictor import Answer
-from models.tagging.table import COLUMNS
+from models.places.landmarks import Place, country_name
+from models.predictor import Answer, weigh_position
 
 PLACE = Place("Tour Eiffel", "tower", "Paris", "FR", 48.8584, 2.2945, "Q243")
 
@@ -32,9 +27,9 @@ THRESHOLDS = Thresholds(0.0, 2.0, wrong_share=0.2)
 SYDNEY = Position(-33.8568, 151.2153)
 
 
-def make_answer(verdict: Verdict = "sure", evidence: np.ndarray | None = None) -> Answer:
+def make_answer(verdict: Verdict = "sure") -> Answer:
     """An answer of a network that saw the middle square of a photo of 200 x 100."""
-    evidence = np.zeros((1, 4, 4), np.float32) if evidence is None else evidence
+    evidence = np.zeros((1, 4, 4), np.float32)
     return Answer({"Eiffel & Co": 0.3}, verdict, 1.0, evidence, Box(0.25, 0.0, 0.5, 1.0))
 
 
@@ -48,6 +43,16 @@ def test_headline_of_each_verdict() -> None:
     none = write_headline(make_answer("none"), None, 1500, THRESHOLDS)
     assert "<h2>None of the 1,500</h2>" in none
     assert "Eiffel" not in none
+
+
+def test_a_guess_that_is_not_sure_backs_off_to_its_city() -> None:
+    answer = make_answer("maybe")
+    city = write_headline(answer, PLACE, 50, THRESHOLDS, level="city")
+    assert "most likely somewhere in" in city and PLACE.city in city
+    country = write_headline(answer, PLACE, 50, THRESHOLDS, level="country")
+    assert f"somewhere in {country_name(PLACE.country)}." in country
+    assert "somewhere" not in write_headline(answer, PLACE, 50, THRESHOLDS)
+    assert "somewhere" not in write_headline(make_answer(), PLACE, 50, THRESHOLDS, level="landmark")
 
 
 @pytest.mark.parametrize(
@@ -69,33 +74,6 @@ def test_a_guess_says_how_often_it_is_wrong(thresholds: Thresholds, note: str) -
 def test_nothing_is_said_of_what_never_happened(share: float | None) -> None:
     thresholds = Thresholds(0.0, 2.0, wrong_share=share)
     assert "something" not in write_headline(make_answer("maybe"), PLACE, 50, thresholds)
-
-
-@pytest.mark.parametrize(
-    ("thresholds", "says"),
-    [
-        (
-            Thresholds(),
-            "for every photo, even if the photo shows none of them. This model file was",
-        ),
-        (Thresholds(0.0), "accepts 19 of 20 photos of known landmarks. This model file was not"),
-        (Thresholds(0.0, 2.0), "It says so when a photo looks like none of them."),
-        (
-            Thresholds(
-                0.0,
-                2.0,
-                {"sure": {"scenes": 0.004, "dogs": 0.001}, "maybe": {"scenes": 0.02, "dogs": 0.1}},
-                {"scenes": 1000, "dogs": 500},
-            ),
-            "Measured on 1,500 photos of other things: of each kind, at most 0.4% were named for "
-            "sure, and at most 10.0% were named at all.",
-        ),
-    ],
-)
-def test_the_page_says_what_was_measured(thresholds: Thresholds, says: str) -> None:
-    said = describe_refusals(thresholds)
-    assert says in said
-    assert ("never sure" in said) == (thresholds.sure is None)
 
 
 @pytest.mark.parametrize(
@@ -160,52 +138,35 @@ def test_point() -> None:
     assert describe_point(Position(-33.85681, -70.0)) == "33.8568° S, 70.0000° W"
 
 
-def test_evidence_is_clear_but_where_it_speaks() -> None:
-    maps = np.zeros((1, 4, 4), np.float32)
-    maps[0, 0, 0] = 2.0  # upper left of the square, so 1/4 to 3/8 of the width
-    picture = ElementTree.fromstring(write_evidence(make_answer(evidence=maps), 100, 200))
-    assert picture.get("viewBox") == "0 0 160 80"
-    assert "for Eiffel & Co, strongest from 2" in picture.get("aria-label")
-    image, *frame = picture
-    data = base64.b64decode(image.get("href").removeprefix("data:image/png;base64,"))
-    alpha = np.asarray(Image.open(io.BytesIO(data)))[..., 3]
-    assert alpha.shape == (80, 160)
-    assert alpha[5, 45] > 180
-    assert alpha[:, :39].max() == alpha[50:].max() == 0
-    for rectangle in frame:
-        left, width = float(rectangle.get("x")), float(rectangle.get("width"))
-        assert left == pytest.approx(40, abs=2)
-        assert 15 < width < 30
+def test_guesses_below_one_percent_are_hidden_but_the_best() -> None:
+    shares = {"Tower": 0.97, "<b>": 0.02, "Gate": 0.0099, "Dome": 0.0, "Arch": 0.0}
+    answer = dataclasses.replace(make_answer(), probabilities=shares)
+    assert list(shown_guesses(answer)) == ["Tower", "<b>"]
+    faint = dataclasses.replace(answer, probabilities={"Tower": 0.004, "Gate": 0.003})
+    assert list(shown_guesses(faint)) == ["Tower"]
 
 
-def test_no_evidence_has_no_frame() -> None:
-    picture = ElementTree.fromstring(write_evidence(make_answer(), 100, 200))
-    assert len(picture) == 1
-    assert picture.get("aria-label") == "Evidence for Eiffel & Co"
+def test_bars_have_display_names_and_can_be_chosen() -> None:
+    shares = {"Tower": 0.999, "Gate": 0.012}
+    answer = dataclasses.replace(make_answer(), probabilities=shares)
+    names = {"Tower": "Tour <Eiffel>", "Gate": "Porte"}
+    bars = write_bars(answer, names)
+    assert 'value="0" checked><span>Tour &lt;Eiffel&gt;</span><b>&gt;99%</b>' in bars
+    assert (
+        '--share:1.2%"><input type="radio" name="guess" value="1"><span>Porte</span><b>1%' in bars
+    )
+    none = write_bars(dataclasses.replace(answer, verdict="none"), names)
+    assert "<input" not in none and "Porte" in none
 
 
-def test_a_refused_guess_has_no_evidence() -> None:
-    assert write_evidence(make_answer("none", np.ones((1, 4, 4), np.float32)), 100, 200) == ""
+def test_an_error_is_escaped() -> None:
+    assert write_error("<i>.jpg is empty").endswith("<p>&lt;i&gt;.jpg is empty</p></div>")
 
 
-def test_table_says_each_verdict() -> None:
-    values = {"label_1": "Tower", "probability_1": 0.5, "verdict": "sure"}
-    row = dict.fromkeys(COLUMNS, "") | {"latitude": None, "longitude": None} | values
-    assert "<td>Tower</td><td>50%</td><td>sure</td>" in write_answers([row])
-    maybe = write_answers([row | {"verdict": "maybe"}])
-    assert "<td>looks like Tower</td><td>50%</td><td>maybe</td>" in maybe
-    none = write_answers([row | {"verdict": "none"}])
-    assert "<td>none of those known (nearest: Tower)</td><td>50%</td><td>none</td>" in none
-
-
-def test_table_escapes_what_anybody_wrote() -> None:
-    row = dict.fromkeys(COLUMNS) | {
-        "photo": "<b>.jpg",
-        "label_1": "<i>",
-        "probability_1": 0.5,
-        "verdict": "none",
-    }
-    bad = dict.fromkeys(COLUMNS) | {"photo": "&.jpg", "error": "<u> is cut off"}
-    table = write_answers([row, bad])
-    assert "<td>&lt;b&gt;.jpg</td><td>none of those known (nearest: &lt;i&gt;)</td>" in table
-    assert '<td>&amp;.jpg</td><td colspan="6">&lt;u&gt; is cut off</td>' in table
+def test_links_lead_to_what_is_known() -> None:
+    shown = write_place(make_answer(), PLACE, None)
+    assert 'href="https://www.wikidata.org/wiki/Special:GoToLinkedPage/enwiki/Q243"' in shown
+    assert 'href="https://www.wikidata.org/wiki/Q243"' in shown
+    assert shown.count('rel="noopener noreferrer"') == 3
+    bare = write_place(make_answer(), dataclasses.replace(PLACE, wikidata=""), None)
+    assert "OpenStreetMap" in bare and "wiki" not in bare

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.path import Path as Outline
 
-from models.places.world_map import SQUEEZE, TOP, UNITS, draw_map
+from models.places.world_map import SQUEEZE, TOP, UNITS, draw_map, draw_pins
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -136,3 +136,16 @@ def test_no_map_of_what_is_not_on_earth(point: tuple[float, float]) -> None:
         draw_map(*point)
     with pytest.raises(ValueError, match="not a point on earth"):
         draw_map(0, 0, point)
+
+
+def test_many_pins_say_their_names_and_stand_where_they_should() -> None:
+    points = [(48.8584, 2.2945, "Tour <Eiffel>"), (-33.8568, 151.2153, "Opera")]
+    picture = ET.fromstring(draw_pins(points))
+    assert picture.get("aria-label") == "Map of the world with 2 pins"
+    pins = picture.findall(f"{SVG}g")
+    assert [pin.find(f"{SVG}title").text for pin in pins] == ["Tour <Eiffel>", "Opera"]
+    for pin, (latitude, longitude, _) in zip(pins, points, strict=True):
+        place = pin.find(f"{SVG}g").get("transform")
+        x, y = map(int, re.findall(r"-?\d+", place)[:2])
+        assert x == pytest.approx((longitude + 180) * UNITS * SQUEEZE, abs=1)
+        assert y == pytest.approx((TOP - latitude) * UNITS, abs=1)

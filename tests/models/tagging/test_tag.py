@@ -66,14 +66,29 @@ def test_all_formats_hold_the_same(model: Path, photos: Path, tmp_path: Path) ->
     for suffix in FORMATS:
         assert run(model, tmp_path / f"tags{suffix}", photos) == 0
         tables[suffix] = list(read_table(tmp_path / f"tags{suffix}"))
-    assert tables[".csv"] == tables[".json"] == tables[".parquet"]
+    order = [row["photo"] for row in tables[".csv"]]
+    tables[".gpx"].sort(key=lambda row: order.index(row["photo"]))  # waypoints come first there
+    assert all(table == tables[".csv"] for table in tables.values())
     assert len(tables[".csv"]) == 8
     assert pyarrow.parquet.read_table(tmp_path / "tags.parquet").to_pylist() == tables[".csv"]
     with (tmp_path / "tags.csv").open(newline="", encoding="utf-8") as file:
         first = next(csv.DictReader(file))
     assert list(first) == list(COLUMNS)
     assert first["known"] in ("true", "false")
-    assert sorted(os.listdir(tmp_path)) == ["tags.csv", "tags.json", "tags.parquet"]
+    assert sorted(os.listdir(tmp_path)) == sorted(f"tags{suffix}" for suffix in FORMATS)
+
+
+def test_a_map_comes_with_the_table_also_later(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out, page = tmp_path / "tags.csv", tmp_path / "album.html"
+    assert run(model, out, photos) == 0
+    capsys.readouterr()
+    assert run(model, out, photos, map=page) == 0  # of the rows that are there
+    assert f"{out} and {page}" in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    assert text.count('"certainty":"sure"') == sum(row["known"] for row in read_table(out)) == 4
+    assert text.count('"thumbnail":"UklGR') == 8  # RIFF, as WebP begins
 
 
 NAMES = [
