@@ -18,7 +18,9 @@ from models.model_file.model_path import ModelFileError, find_model
 from models.page.server import (
     PageError,
     check_certificate,
+    check_collection,
     check_host,
+    is_private,
     listen,
     open_share_link,
     upload_folder,
@@ -29,6 +31,7 @@ EXAMPLES = (
     "python demo.py --model runs/ID",
     "python demo.py --host 0.0.0.0 --auth user:password --ssl-certfile cert.pem "
     "--ssl-keyfile key.pem",
+    "python demo.py --collect corrections",
 )
 
 
@@ -40,6 +43,7 @@ class PageConfig:
         "model": ("model", "artifact", "watch"),
         "address": ("host", "port", "share"),
         "access": ("auth", "ssl_certfile", "ssl_keyfile"),
+        "learn": ("collect",),
     }
 
     model: Path | None = None
@@ -64,6 +68,9 @@ class PageConfig:
     webcam."""
     ssl_keyfile: Path | None = None
     """The certificate's key (PEM)."""
+    collect: Path | None = None
+    """Ask under each answer whether it is right, and keep the photos that people answered for in
+    this folder: one folder per landmark, for train.prepare, and none_of_them, for --outside."""
 
 
 def check_config(config: PageConfig) -> tuple[str, str] | None:
@@ -95,6 +102,10 @@ def check_config(config: PageConfig) -> tuple[str, str] | None:
         if config.model is not None or not (named or has_wandb_key()):
             raise PageError("--watch needs --artifact, or a W&B key")
     auth = check_auth(config.auth or os.environ.get("LANDMARKS_AUTH"))
+    if config.collect is not None:
+        if auth is None and not is_private(config.host, config.share):
+            raise PageError("--collect keeps what anybody sends; add --auth, or LANDMARKS_AUTH")
+        check_collection(config.collect)
     if config.model is not None:
         find_model(config.model)
     check_host(config.host)
@@ -145,7 +156,7 @@ def serve(config: PageConfig, auth: tuple[str, str] | None) -> None:
 
         port = server.getsockname()[1]
         settings = uvicorn.Config(
-            build_app(source, auth),
+            build_app(source, auth, config.collect),
             log_level="warning",
             timeout_graceful_shutdown=3,
             ssl_certfile=config.ssl_certfile,

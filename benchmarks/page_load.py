@@ -7,6 +7,7 @@ failed.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import io
 import json
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -155,8 +157,9 @@ def memory_mb(process: int, what: str) -> float:
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith(what))
 
 
-def measure(name: str, command: list[str], photo: bytes, config: LoadConfig) -> bool:
-    """Start a page, press it, print a row; tell whether nothing failed."""
+@contextlib.contextmanager
+def open_page(command: list[str]) -> Iterator[tuple[int, str]]:
+    """Start a page that prints "... is open at URL"; yield its process and URL, then end it."""
     process = subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -165,17 +168,22 @@ def measure(name: str, command: list[str], photo: bytes, config: LoadConfig) -> 
         while "is open at" not in line:
             line = process.stdout.readline()
             if not line:
-                raise RuntimeError(f"{name} did not start")
-        url = line.split()[-1]
-        time.sleep(2)
-        # Warm up until all threads exist and Gradio's record of the last 2,000 sessions is full.
-        asyncio.run(press(url, photo, dataclasses.replace(config, seconds=WARM_SECONDS)))
-        before = memory_mb(process.pid, "VmRSS")
-        tally = asyncio.run(press(url, photo, config))
-        after, most = (memory_mb(process.pid, what) for what in ("VmRSS", "VmHWM"))
+                raise RuntimeError(f"{command[0]} did not start")
+        yield process.pid, line.split()[-1]
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
+
+
+def measure(name: str, command: list[str], photo: bytes, config: LoadConfig) -> bool:
+    """Start a page, press it, print a row; tell whether nothing failed."""
+    with open_page(command) as (process, url):
+        time.sleep(2)
+        # Warm up until all threads exist and Gradio's record of the last 2,000 sessions is full.
+        asyncio.run(press(url, photo, dataclasses.replace(config, seconds=WARM_SECONDS)))
+        before = memory_mb(process, "VmRSS")
+        tally = asyncio.run(press(url, photo, config))
+        after, most = (memory_mb(process, what) for what in ("VmRSS", "VmHWM"))
     answers, busy = tally.outcomes.pop("answer", 0), tally.outcomes.pop("busy", 0)
     p50, p95 = np.percentile(tally.waits, (50, 95)) if tally.waits else (np.nan, np.nan)
     print(

@@ -1,14 +1,22 @@
-"""What the environment decides: folders, cores, packages; W&B's project, key and mode."""
+"""What the environment decides: folders, cores, packages, exiftool; W&B's project, key and mode."""
 
 import contextlib
 import importlib.util
 import os
+import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 DEFAULT_PROJECT = "landmarks"
 REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"
+# The first that writes WebP; versions before 12.24 ran code from hostile photos (CVE-2021-22204).
+MIN_EXIFTOOL = 12.46
+# No configuration file of the user's; must come first.
+EXIFTOOL_PLAIN = ("-config", "")
 TRAINING = ("torch", "timm", "albumentations", "matplotlib")
 """Packages that every training and evaluation imports and requirements-serve.txt leaves out."""
 
@@ -19,6 +27,10 @@ class CacheError(OSError):
 
 class MissingPackage(ImportError):
     """A package that serving does without is not installed; the message says what installs it."""
+
+
+class ExiftoolError(RuntimeError):
+    """exiftool is missing, too old, or gave up; the message says what to do."""
 
 
 def require(what: str, packages: Sequence[str]) -> None:
@@ -34,6 +46,30 @@ def require(what: str, packages: Sequence[str]) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingPackage(f"{what} needs {', '.join(missing)}; install: {install_command()}")
+
+
+@cache
+def check_exiftool(what: str = "writing into photos, unlike sidecars,") -> str:
+    """Find exiftool, and return its path.
+
+    Args:
+        what: What needs it, as the message begins.
+
+    Raises:
+        ExiftoolError: It is missing or too old.
+    """
+    install = (
+        f"{what} needs exiftool {MIN_EXIFTOOL} or newer: "
+        "apt-get install libimage-exiftool-perl, or see https://exiftool.org"
+    )
+    path = shutil.which("exiftool")
+    if path is None:
+        raise ExiftoolError(install)
+    answer = subprocess.run([path, *EXIFTOOL_PLAIN, "-ver"], capture_output=True, text=True)
+    version = answer.stdout.strip()
+    if not re.fullmatch(r"\d+\.\d+", version) or float(version) < MIN_EXIFTOOL:
+        raise ExiftoolError(f"{path} is version {version or 'unknown'}; {install}")
+    return path
 
 
 def install_command() -> str:

@@ -22,9 +22,11 @@ from models.model_file.engine import Engine, check_images
 from models.model_file.evidence import Box, find_box, seen_region
 from models.model_file.model_path import ModelFileError, find_model
 from models.model_file.preprocess import Preprocess
-from models.model_file.verdict import Thresholds, Verdict
+from models.model_file.verdict import Thresholds, Verdict, doubt, is_far
 from models.photos import read_photo
-from models.places.landmarks import Place
+from models.photos.gps import Position
+from models.places.landmarks import Place, distance_km
+from models.places.place_level import PlaceLevel, find_place_level
 
 __all__ = ["Answer", "ModelFileError", "Photo", "Predictor"]
 
@@ -170,6 +172,21 @@ class Predictor:
         place = self.manifest["places"].get(label)
         return None if place is None else Place.from_dict(place)
 
+    def place_level(self, answer: Answer, away_km: float | None = None) -> PlaceLevel | None:
+        """Return how exactly one may say where the best guess of an answer is; None: not at all.
+
+        Args:
+            answer: Of this model, after weigh_position.
+            away_km: How far from the guess the photo was taken, if known.
+        """
+        if answer.verdict == "sure":
+            return "landmark"
+        # Only a score that was fitted to photos of other things is a probability.
+        if answer.verdict == "none" or is_far(away_km) or self.thresholds.sure is None:
+            return None
+        places = {label: self.place(label) for label in answer.probabilities}
+        return find_place_level(answer.probabilities, answer.known_score, places)
+
     def answer(self, photo: Photo, k: int = 5) -> Answer:
         """Return everything that the file says about one photo, from one pass of the network.
 
@@ -209,6 +226,25 @@ class Predictor:
         images = image.transpose(2, 0, 1)[None]
         check_images(images)
         return images
+
+
+def weigh_position(
+    answer: Answer, place: Place | None, position: Position | None
+) -> tuple[Answer, float | None]:
+    """Doubt an answer if the photo was taken far from the landmark.
+
+    Args:
+        answer: The model's.
+        place: Place of its best label, if known.
+        position: From the photo's own GPS data, if it has any.
+
+    Returns:
+        The answer, no longer sure if so, and the distance in km; None if either is unknown.
+    """
+    if place is None or position is None:
+        return answer, None
+    away_km = distance_km(position.latitude, position.longitude, place.latitude, place.longitude)
+    return dataclasses.replace(answer, verdict=doubt(answer.verdict, away_km)), away_km
 
 
 def _load_engine(

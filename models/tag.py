@@ -8,13 +8,20 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 
+from models.album.clocks import OffsetError, parse_offsets
+from models.album.gpx import Track, TrackError, read_tracks
 from models.command_line import parse_flags
-from models.environment import MissingPackage, cores, require
-from models.metadata.exiftool import ExiftoolError, check_exiftool
+from models.environment import (
+    ExiftoolError,
+    MissingPackage,
+    check_exiftool,
+    cores,
+    require,
+)
 from models.model_file.model_path import ModelFileError, find_model
 from models.tagging.photo_list import PhotosNotFound, check_names, find_photos
 from models.tagging.table import TableError, check_format, one_line
@@ -23,6 +30,7 @@ from models.tagging.workers import WorkerError, tag_photos, warm_up
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from models.predictor import Predictor
     from models.tagging.resumable_table import ResumableTable
     from models.tagging.tagger import Tagger
 
@@ -48,16 +56,23 @@ class TagConfig:
         "photos and table": ("photos", "out", "map"),
         "model": ("model", "artifact"),
         "hardware": ("workers", "ray"),
-        "places": ("write", "dry_run", "include_maybe", "overwrite_gps", "min_score", "undo"),
+        "trip": ("trip", "gpx", "clock_offset"),
+        "places": (
+            "write",
+            "dry_run",
+            "include_maybe",
+            "estimates",
+            "overwrite_gps",
+            "min_score",
+            "undo",
+        ),
     }
 
     photos: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Folders (searched to any depth), photos, patterns ("2024/**/*.jpg"), @FILE for a list with
-    one path per line, - for such a list on the standard input."""
+    """Folders (searched to any depth), photos (RAW too), patterns ("2024/**/*.jpg"), @FILE for a
+    list with one path per line, - for such a list on the standard input."""
     out: Path | None = None
     """The table to write: .csv, .json or .parquet, or for maps .geojson, .kml or .gpx."""
-    map: Path | None = None
-    """Also draw the photos on a map: one .html file that needs no network."""
     model: Path | None = None
     """A model file or a run folder (runs/ID)."""
     artifact: str | None = None
@@ -68,6 +83,14 @@ class TagConfig:
     ray: str | None = None
     """Tag on a Ray cluster: its address, or local for one on this machine. Photos and --out must be
     reachable under the same path on all its machines."""
+    trip: bool = True
+    """Weigh each guess by what the same camera photographed before and after, and estimate where
+    photos without a landmark were taken (docs/albums.md)."""
+    gpx: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """A recorded track (GPX), which places photos by their time; may be given several times."""
+    clock_offset: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """How far a camera's clock was ahead of UTC, such as +02:00, for photos that say no zone, or
+    "Canon EOS 80D=+02:05" for all of that camera; may be given several times."""
     write: Literal["none", "sidecar", "embed"] = "none"
     """Also write places and keywords of landmarks that are sure: into XMP files beside the photos,
     or into the photos themselves (with exiftool). Photos that have a position are left alone."""
@@ -75,11 +98,15 @@ class TagConfig:
     """With --write: list what would be written, by folder, and write only the table."""
     include_maybe: bool = False
     """With --write: also for photos with the verdict maybe, of which many are something else."""
+    estimates: bool = False
+    """With --write: also write the estimated positions of other photos, marked as estimated."""
     overwrite_gps: bool = False
     """With --write: replace the positions that photos have."""
     min_score: float | None = None
     """With --write: only for photos whose known_score in the table is at least this. The verdict
     counts, too."""
+    map: Path | None = None
+    """Also draw the photos on a map: one .html file that needs no network."""
     undo: Path | None = None
     """Undo what --write has written: give the journal that it named. Nothing else is done."""
 
@@ -88,7 +115,10 @@ class UsageError(ValueError):
     """Flags that do not fit together; the message names the fix."""
 
 
-MISTAKES = (UsageError, PhotosNotFound, TableError, ModelFileError, ExiftoolError, MissingPackage)
+MISTAKES = (
+    *(UsageError, PhotosNotFound, TableError, ModelFileError, ExiftoolError, MissingPackage),
+    *(OffsetError, TrackError),
+)
 
 
 def check_config(config: TagConfig) -> None:
@@ -125,11 +155,17 @@ def check_config(config: TagConfig) -> None:
     given = {
         "--dry-run": config.dry_run,
         "--include-maybe": config.include_maybe,
+        "--estimates": config.estimates,
         "--overwrite-gps": config.overwrite_gps,
         "--min-score": config.min_score is not None,
     }
     if config.write == "none" and (flags := [flag for flag, is_given in given.items() if is_given]):
         raise UsageError(f"{' and '.join(flags)} without --write sidecar or --write embed")
+    if not config.trip and (config.gpx or config.clock_offset or config.estimates):
+        raise UsageError("--gpx, --clock-offset and --estimates need the trip: leave out --no-trip")
+    parse_offsets(config.clock_offset)
+    if config.gpx:
+        require("--gpx", ["gpxpy"])
     check_names(config.photos)
     if config.write == "embed":
         check_exiftool()
@@ -145,6 +181,7 @@ def tag(config: TagConfig) -> int:
     from models.tagging.resumable_table import ResumableTable
     from models.tagging.tagger import Tagger
 
+    track = read_tracks(config.gpx) if config.gpx else None  # a mistake in it shows at once
     served = ModelSource.open(config.model, config.artifact).served
     tagger = Tagger(served.predictor, served.origin and served.origin.version)
     with ResumableTable(config.out, tagger.predictor.digest) as table:
@@ -152,6 +189,7 @@ def tag(config: TagConfig) -> int:
         counts, errors = table.counts(), table.errors(ERRORS_SHOWN)
         if counts.photos == 0:
             raise UsageError(f"no photos in {' '.join(config.photos)}")
+        _weigh_trip(config, tagger.predictor, track, table)
         table.write_table()
         if config.map is not None:
             from models.album_map.map_page import write_map
@@ -166,6 +204,7 @@ def tag(config: TagConfig) -> int:
                 embedded=config.write == "embed",
                 dry_run=config.dry_run,
                 include_maybe=config.include_maybe,
+                estimates=config.estimates,
                 overwrite_gps=config.overwrite_gps,
                 min_score=config.min_score,
             )
@@ -210,6 +249,32 @@ def _tag_photos(config: TagConfig, tagger: "Tagger", table: "ResumableTable") ->
         for path, row in tag_photos(missing(), tagger, config.workers or cores()):
             table.add([(path, row)])
             bar.update()
+
+
+def _weigh_trip(
+    config: TagConfig, predictor: "Predictor", track: Track | None, table: "ResumableTable"
+) -> None:
+    """Fill in the columns that need all photos; without a trip they are empty."""
+    from tqdm import tqdm
+
+    from models.album.album import COLUMNS, Album
+
+    if not config.trip:
+        empty = dict.fromkeys(COLUMNS)
+        table.set_columns(COLUMNS, (empty for _ in range(table.counts().photos)))
+        return
+    album = Album(table.rows(), predictor, parse_offsets(config.clock_offset), track)
+    # delay: an album of a few thousand photos shows no bar.
+    with tqdm(desc="trip", total=len(album), unit="photo", delay=1) as bar:
+        table.set_columns(COLUMNS, album.values(bar.update))
+    for note in album.notes:
+        print(one_line(note))
+    counts = table.counts()
+    if counts.sure_in_album or counts.estimated:
+        print(
+            f"in the album: {counts.sure_in_album:,} sure, {counts.estimated:,} others with an "
+            "estimated place"
+        )
 
 
 def _count(names: Iterable[str], bar: "tqdm") -> None:

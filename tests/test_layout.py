@@ -17,7 +17,7 @@ LADDER = [
     {"models.model_file", "models.networks"},
     {"models.predictor"},
     {"models.sources", "models.tagging"},
-    {"models.metadata", "models.album_map"},
+    {"models.album", "models.album_map", "models.metadata"},
     {"models.page", "models.tag", "demo"},
     {"train.config"},
     {"train.data"},
@@ -36,7 +36,7 @@ ONLY_IN = {
     "gradio": {
         *(
             f"models/page/{name}.py"
-            for name in ("app", "http_api", "look", "photo_tab", "several_tab")
+            for name in ("gradio_import", "http_api", "look", "photo_tab", "several_tab")
         ),
         "models/page/server.py",
     },

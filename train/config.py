@@ -1,7 +1,6 @@
 """Settings of a training: command line flags, W&B config and checkpoint record in one.
 
-All three commands share RunConfig; TrainConfig adds what a training with labels needs. Nothing here
-imports torch: a help text or a wrong flag is answered at once.
+All commands share RunConfig; TrainConfig adds what labels need. Nothing here imports torch.
 """
 
 import dataclasses
@@ -46,7 +45,7 @@ class RunConfig:
     seed: int = 0
     """Seed of the weights, the order of the photos and every random change to them."""
     limit: int | None = None
-    """Use at most this many photos per class (for quick experiments)."""
+    """Use at most this many photos per class."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Autocast precision; auto: bf16 where the hardware has it, fp16 on other GPUs, else fp32."""
     device: str = "auto"
@@ -54,8 +53,7 @@ class RunConfig:
     workers: int = 1
     """Processes that prepare photos; with 0 the training process does it."""
     cache_dir: Path | None = None
-    """Where decoded photos are kept between runs; default: LANDMARKS_CACHE, else
-    ~/.cache/landmarks."""
+    """Where decoded photos are kept; default: LANDMARKS_CACHE, else ~/.cache/landmarks."""
     run_dir: Path | None = None
     """Folder of this run; default: runs/<time>-<network>-s<seed>."""
     resume: Path | None = None
@@ -127,11 +125,13 @@ class TrainConfig(RunConfig):
     outside_weight: float = 0.5
     """Weight of the outside photos in the training loss; 0: the network learns without them."""
     start_fraction: float = 1.0
-    """Side of the crops at the start, as a fraction of --image-size. It grows over the first three
-    quarters of the epochs: small crops teach much and cost little (Tan & Le 2021); 1: no growth."""
+    """Side of the first crops over --image-size. It grows over three quarters of the epochs: small
+    crops teach much and cost little (Tan & Le 2021)."""
+    teacher: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """Run folder to learn the answers of beside the labels; several: their mean (distillation)."""
     eval_image_size: int | None = None
-    """Side of the photos at validation and in the model file, in pixels; default: about a sixth
-    above --image-size, since random crops enlarge objects."""
+    """Side of the photos at validation and in the model file; default: a sixth above --image-size,
+    since random crops enlarge objects."""
     resize_mode: Literal["crop", "pad"] = "crop"
     """At validation and in the model file: crop to the centre, or pad the full photo with black."""
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -182,7 +182,7 @@ class TrainConfig(RunConfig):
         "image size": ("image_size", "start_fraction", "eval_image_size", "resize_mode"),
         "optimiser": OPTIMISER,
         "augmentation": ("augment", "flip", "mixup", "cutmix", "mix_probability"),
-        "regularisation": ("label_smoothing", "drop_rate", "ema_decay"),
+        "regularisation": ("teacher", "label_smoothing", "drop_rate", "ema_decay"),
         "run folder": RUN_FOLDER,
         "hardware": HARDWARE,
         "W&B": (*WANDB, "group", "tags", "notes", "upload_photos", "promote"),
@@ -387,11 +387,11 @@ def config_from_dict(values: dict[str, Any]) -> RunConfig:
         raise ValueError(f"these settings are of another version of this project: {reason}")
     if kind in CONFIGS.values():
         # What earlier versions did, where their settings do not say; outside was one folder.
-        values = {"outside_weight": 0.0} | values
         outside = values.get("outside") or ()
-        values["outside"] = tuple(map(Path, [outside] if isinstance(outside, str) else outside))
-    if kind is TransferConfig:
-        values = {"start_fraction": 1.0} | values
+        outside = tuple(map(Path, [outside] if isinstance(outside, str) else outside))
+        lists = {"outside": outside, "teacher": tuple(map(Path, values.get("teacher", ())))}
+        earlier = {"start_fraction": 1.0} if kind is TransferConfig else {}
+        values = {"outside_weight": 0.0} | earlier | values | lists
     for key, value in values.items():
         if value is not None and key in PATHS:
             values[key] = Path(value)

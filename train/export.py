@@ -13,7 +13,7 @@ import tyro
 from models.command_line import parse_flags
 from models.environment import TRAINING
 from train.data.outside import list_kinds
-from train.exporting.inputs import find_checkpoint
+from train.engine.run_folder import find_checkpoint
 
 EXAMPLES = (
     "python -m train.export runs/ID",

@@ -1,4 +1,4 @@
-"""Check, clean and split a folder of photos: python -m train.prepare --data DIR --out DIR2."""
+"""Check, clean and split folders of photos: python -m train.prepare --data DIR --out DIR2."""
 
 import csv
 import dataclasses
@@ -11,7 +11,9 @@ from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
 
 from models.command_line import parse_flags
 from models.environment import TRAINING, default_data
@@ -25,19 +27,23 @@ EXAMPLES = (
     "python -m train.prepare --data photos --out data/prepared",
     "python -m train.prepare --data photos --out data/prepared --files link",
     "python -m train.prepare --data photos --out data/prepared --no-label-noise",
+    "python -m train.prepare --data photos --data corrections --out data/prepared",
 )
 NEEDS = (*TRAINING, "imagehash", "cleanlab")
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """Find duplicates, unreadable photos and wrong labels in a folder of photos, and split it.
+    """Find duplicates, unreadable photos and wrong labels in folders of photos, and split them.
 
-    No photo lands in two parts of the split, also not as a copy. The folder itself is not changed.
+    No photo lands in two parts of the split, also not as a copy. The folders themselves are not
+    changed.
     """
 
-    data: Path = field(default_factory=default_data)
-    """Folder with train/ (and val/, test/) of class folders, or class folders themselves."""
+    data: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """Folder with train/ (and val/, test/) of class folders, or class folders themselves; several
+    times: their classes are merged, and duplicates found across. Default: LANDMARKS_DATA, or
+    data/landmark_images."""
     out: Path = Path("data/prepared")
     """Folder for splits.json, duplicates.csv and report.html; train on it with --data OUT."""
     val_fraction: float = 0.1
@@ -62,30 +68,33 @@ class PrepareConfig:
         if self.workers < 1:
             raise ValueError("workers must be at least 1")
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The data folders; not a default of data, to which further ones would be added."""
+        return self.data or (default_data(),)
+
 
 def write_split(
     config: PrepareConfig,
     split: dict[str, list[str]],
-    photos: dict[str, tuple[str, str]],
+    folder: "Folder",
     records: "list[PhotoRecord]",
 ) -> str:
     """Write OUT/splits.json.
 
     Args:
-        config: data and out.
+        config: out.
         split: Part (train, val, test) -> paths.
-        photos: Path -> (part, label) of all photos.
+        folder: All photos.
         records: Of the readable photos.
 
     Returns:
         The split's fingerprint.
     """
-    from train.data.folders import class_folder_name
-
-    known = {photos[path][1] for part in ("train", "val") for path in split[part]}
+    label_of = {path: folder.photos[path][1] for part in ("train", "val") for path in split[part]}
     # In the order of the folders, as training on the folder itself would number the classes.
-    folders = {photos[path][1]: class_folder_name(path) for path in split["train"]}
-    class_names = sorted(known, key=lambda label: folders.get(label, label))
+    folders = {label_of[path]: folder.path_from_class(path).parts[0] for path in split["train"]}
+    class_names = sorted(set(label_of.values()), key=lambda label: folders.get(label, label))
     content = json.dumps([class_names, split], ensure_ascii=False, sort_keys=True)
     fingerprint = hashlib.sha256(content.encode()).hexdigest()
     used = {path for paths in split.values() for path in paths}
@@ -96,54 +105,54 @@ def write_split(
     }
     written = {
         "fingerprint": fingerprint,
-        "root": str(config.data.resolve()),
+        "root": str(folder.root.resolve()),
         "class_names": class_names,
         **split,
         "hashes": hashes,
     }
+    if len(folder.sources) > 1:  # else the paths say which class a photo is of
+        written["labels"] = label_of
     write_text(config.out / "splits.json", json.dumps(written, indent=1, ensure_ascii=False))
     return fingerprint
 
 
-def lay_out_files(config: PrepareConfig, split: dict[str, list[str]]) -> None:
+def lay_out_files(config: PrepareConfig, split: dict[str, list[str]], folder: "Folder") -> None:
     """Put the kept photos into OUT/photos/train, val and test, replacing an earlier layout.
 
     Subfolders of a class stay: photos of one name in two of them must not overwrite each other.
     """
-    from train.data.folders import path_from_class
-
     target = config.out / "photos"
     shutil.rmtree(target, ignore_errors=True)
     for part, paths in split.items():
         for path in paths:
-            place = target / part / path_from_class(path)
+            place = target / part / folder.path_from_class(path)
             place.parent.mkdir(parents=True, exist_ok=True)
             if config.files == "link":
                 try:
-                    os.link(config.data / path, place)
+                    os.link(folder.root / path, place)
                     continue
                 except OSError:  # links do not cross file systems: copy
                     pass
-            shutil.copy2(config.data / path, place)
+            shutil.copy2(folder.root / path, place)
 
 
 def check_flags(config: PrepareConfig) -> "Folder":
-    """Check what a person mistypes, before torch is imported; return what list_folder returns.
+    """Check what a person mistypes, before torch is imported; return what list_folders returns.
 
     Raises:
         ValueError: There is no such folder, or no photo in it, or --out cannot be written.
     """
-    from train.cleaning.scan import list_folder
+    from train.cleaning.scan import list_folders
 
-    if config.out.resolve() == config.data.resolve():
+    if config.out.resolve() in [folder.resolve() for folder in config.folders]:
         raise ValueError("--out must be another folder than --data, which is only read")
-    folder = list_folder(config.data)
+    folder = list_folders(config.folders)
     check_folder(config.out, "--out")
     return folder
 
 
 def prepare(config: PrepareConfig) -> str:
-    """Check the flags, and prepare the folder; see prepare_folder."""
+    """Check the flags, and prepare the photos; see prepare_folder."""
     return prepare_folder(config, check_flags(config))
 
 
@@ -163,7 +172,6 @@ def prepare_folder(config: PrepareConfig, folder: "Folder") -> str:
     """
     # Only now: this loads torch and matplotlib, which takes seconds.
     from models.networks.pretrained import BackboneError
-    from models.places.landmarks import LANDMARKS
     from train.cleaning.duplicate_policy import Duplicate, judge_duplicates, split_photos
     from train.cleaning.label_errors import suspect_labels
     from train.cleaning.report import write_report
@@ -172,7 +180,7 @@ def prepare_folder(config: PrepareConfig, folder: "Folder") -> str:
 
     config.out.mkdir(parents=True, exist_ok=True)
     log = config.out / "scan.jsonl"
-    records = scan_photos(config.data, folder.photos, log, config.workers)
+    records = scan_photos(folder.root, folder.photos, log, config.workers)
     readable = [record for record in records if record.error is None]
     judged = judge_duplicates(readable, folder.photos)
     gone = {each.path for each in judged if not each.kept}
@@ -189,7 +197,7 @@ def prepare_folder(config: PrepareConfig, folder: "Folder") -> str:
             missing_ok=True
         )  # of an earlier run: training would use it
         split = {part: sorted(path for path in kept if kept[path][0] == part) for part in PARTS}
-    fingerprint = None if problem else write_split(config, split, folder.photos, readable)
+    fingerprint = None if problem else write_split(config, split, folder, readable)
     with (
         atomic(config.out / "duplicates.csv") as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
@@ -197,16 +205,14 @@ def prepare_folder(config: PrepareConfig, folder: "Folder") -> str:
         writer = csv.writer(file)
         writer.writerow([each.name for each in dataclasses.fields(Duplicate)])
         writer.writerows(dataclasses.astuple(each) for each in judged)
-    places = config.data / LANDMARKS.name
-    if places.is_file():  # training looks for it in what --data names, which is OUT from here on
-        shutil.copyfile(places, config.out / LANDMARKS.name)
+    copy_places(config)
     if config.files != "none" and problem is None:
-        lay_out_files(config, split)
+        lay_out_files(config, split, folder)
     suspicions = None
     if config.label_noise and problem is None:
         labelled = [(path, kept[path][1]) for path in split["train"] + split["val"]]
         try:
-            suspicions = suspect_labels(config.data, labelled, config.seed)
+            suspicions = suspect_labels(folder.root, labelled, config.seed)
         except BackboneError as error:  # no pretrained weights: no network, nothing cached
             print(f"labels were not checked: {error}")
     training = set(split["train"])
@@ -219,10 +225,31 @@ def prepare_folder(config: PrepareConfig, folder: "Folder") -> str:
         summary["suspicious_labels"] = [dataclasses.asdict(each) for each in suspicions]
     write_text(config.out / "statistics.json", json.dumps(summary, indent=1, ensure_ascii=False))
     report = config.out / "report.html"
-    write_report(report, config.data, kept, split, readable, judged, summary)
+    write_report(report, folder.root, kept, split, readable, judged, summary)
     if problem is not None:
         raise DataError(f"{problem}; {report} shows what became of its photos") from problem
     return describe(summary, config.out)
+
+
+def copy_places(config: PrepareConfig) -> None:
+    """Put landmarks.csv into OUT, which is what training's --data names from here on.
+
+    Of several data folders, the first that has a landmark says where it is.
+    """
+    from models.places.landmarks import LANDMARKS, Place, merge_places
+
+    target = config.out / LANDMARKS.name
+    found = [folder / LANDMARKS.name for folder in config.folders]
+    found = [path for path in found if path.is_file()]
+    if len(found) == 1:
+        shutil.copyfile(found[0], target)
+    elif found:
+        columns = [field.name for field in dataclasses.fields(Place)]
+        with atomic(target) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["class_name", *columns])
+            for label, place in merge_places(found).items():
+                writer.writerow([label, *dataclasses.astuple(place)])
 
 
 def summarise(
@@ -236,6 +263,7 @@ def summarise(
     return {
         "fingerprint": fingerprint,
         "photos": len(records),
+        "folders": folder.sources,
         "parts": {part: len(paths) for part, paths in split.items()},
         "class_photos": dict(Counter(label for _, label in folder.photos.values())),
         "unreadable": {record.path: record.error for record in records if record.error},

@@ -27,7 +27,7 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 const placed = photos.filter((photo) => photo.at);
 const west = findWest(placed.map((photo) => photo.at[1]));
 const eastward = (longitude) => (longitude < west ? longitude + 360 : longitude);
-const map = L.map("map", { preferCanvas: true, minZoom: 1, maxZoom: 17 });
+const map = L.map("map", { preferCanvas: true, minZoom: 0, maxZoom: 17, zoomSnap: 0.5 });
 map.attributionControl.setPrefix("Leaflet").addAttribution("Natural Earth");
 L.control.scale().addTo(map);
 const land = topojson.feature(world, world.objects.land);
@@ -53,8 +53,8 @@ function unroll(ring) {
   if (Math.abs(last[0] - first[0]) > 180) ring.push([last[0], -90], [first[0], -90]);
 }
 
-// The western edge of the narrowest strip that holds all photos; -180 unless it crosses the date
-// line.
+// The western edge of the strip that holds all photos: -180, unless the album is a trip across the
+// date line.
 function findWest(longitudes) {
   const sorted = [...longitudes].sort((a, b) => a - b);
   let [edge, widest] = [-180, sorted.length ? sorted[0] + 360 - sorted.at(-1) : 360];
@@ -63,7 +63,7 @@ function findWest(longitudes) {
       [edge, widest] = [sorted[i], sorted[i] - sorted[i - 1]];
     }
   }
-  return edge;
+  return widest > 180 ? edge : -180; // albums of all the world look as maps do
 }
 
 function refresh() {
@@ -97,7 +97,7 @@ function draw() {
   const view = map.getBounds().pad(0.2);
   const box = [view.getWest(), view.getSouth(), view.getEast(), view.getNorth()];
   markers.clearLayers();
-  for (const { properties, geometry } of index.getClusters(box, Math.round(map.getZoom()))) {
+  for (const { properties, geometry } of index.getClusters(box, Math.floor(map.getZoom()))) {
     const [longitude, latitude] = geometry.coordinates;
     const at = [latitude, eastward(longitude)];
     const marker = properties.cluster ? clusterMarker(properties, at) : photoMarker(properties.photo, at);
@@ -191,7 +191,8 @@ function entry(photo) {
   says(photo.where);
   says(photo.taken.replace("T", " "));
   if (photo.source) says(`position: ${photo.source}`);
-  item.append(element("a", { href: photo.href, target: "_blank" }, photo.photo));
+  const folders = photo.photo.split(/(?<=\/)/).flatMap((part) => [part, element("wbr")]);
+  item.append(element("a", { href: photo.href, target: "_blank" }, ...folders));
   if (photo.at) {
     const go = element("button", { onclick: () => goTo(photo) }, "On the map");
     item.append(element("br"), go);
@@ -226,6 +227,7 @@ function chip(label, onclick, extra = {}) {
 
 for (const kind of PLACED) {
   const count = photos.filter((photo) => photo.certainty === kind).length;
+  if (!count) continue;
   const made = chip(`${count.toLocaleString("en")} ${KINDS[kind]}`, () => {
     shown.has(kind) ? shown.delete(kind) : shown.add(kind);
     made.setAttribute("aria-pressed", shown.has(kind));

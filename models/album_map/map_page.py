@@ -21,7 +21,8 @@ from models.environment import cores
 from models.files import atomic, relative_url
 from models.model_file.verdict import is_far
 from models.photos import PhotoError, read_photo
-from models.tagging.location import Location, album_verdict, locate, name_place
+from models.photos.raw import photo_source
+from models.tagging.location import album_verdict, locate, name_place
 from models.tagging.table import Row
 
 HERE = Path(__file__).parent
@@ -46,43 +47,37 @@ def write_map(path: Path, photos: Iterable[tuple[Path, Row]]) -> None:
         path: The HTML file. It links the photos relative to its folder, so that both may move.
         photos: Each with its row.
     """
-    found = [(photo, row, locate(row)) for photo, row in photos]
-    # Stable: in the order of the table otherwise.
-    by_claim = sorted(range(len(found)), key=lambda index: found[index][2] is None)
-    by_claim = [index for index in by_claim if found[index][1]["error"] is None][:MAX_THUMBNAILS]
-    thumbnails: dict[int, str] = {}
+    folder = path.absolute().parent
+    records = [(photo, describe(row, relative_url(photo, folder))) for photo, row in photos]
+    readable = [(photo, record) for photo, record in records if not record["error"]]
+    readable.sort(key=lambda each: each[1]["at"] is None)  # stable: else in the table's order
+    del readable[MAX_THUMBNAILS:]
     with ThreadPoolExecutor(cores()) as pool:  # decoders run outside Python's lock
-        drawn = pool.map(draw_thumbnail, (found[index][0] for index in by_claim))
-        progress = tqdm(drawn, "drawing the map", len(by_claim), unit="photo", delay=1)
+        drawn = pool.map(draw_thumbnail, (photo for photo, _ in readable))
+        bar = tqdm(drawn, "drawing the map", len(readable), unit="photo", delay=1)
         try:
-            for index, thumbnail in zip(by_claim, progress, strict=True):
-                thumbnails[index] = thumbnail
+            for (_, record), thumbnail in zip(readable, bar, strict=True):
+                record["thumbnail"] = thumbnail
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for thousands
             raise
-    folder = path.absolute().parent
-    records = (
-        describe(row, location, relative_url(photo, folder), thumbnails.get(index, ""))
-        for index, (photo, row, location) in enumerate(found)
-    )
     with atomic(path) as partial, partial.open("w", encoding="utf-8") as file:
-        file.writelines(_page(path.stem, records))
+        file.writelines(_page(path.stem, (record for _, record in records)))
 
 
-def describe(row: Row, location: Location | None, href: str, thumbnail: str) -> dict[str, Any]:
-    """Return what the page shows of a photo, ready for JSON.
+def describe(row: Row, href: str) -> dict[str, Any]:
+    """Return what the page shows of a photo, ready for JSON, without a thumbnail.
 
     Args:
         row: Of the photo.
-        location: Where it is shown.
-        href: Relative link to the photo.
-        thumbnail: WebP in base64, or blank.
+        href: Relative link to it.
     """
+    location = locate(row)
     title, where = name_place(row)
     return {
         "photo": row["photo"],
         "href": href,
-        "taken": str(row.get("taken") or ""),
+        "taken": str(row["taken"] or ""),
         "certainty": location.certainty if location else "unplaced",
         "at": [location.latitude, location.longitude] if location else None,
         "radius_km": location.radius_km if location else None,
@@ -91,7 +86,7 @@ def describe(row: Row, location: Location | None, href: str, thumbnail: str) -> 
         "where": where,
         "misfit": find_misfit(row),
         "error": row["error"] or "",
-        "thumbnail": thumbnail,
+        "thumbnail": "",
     }
 
 
@@ -108,7 +103,7 @@ def find_misfit(row: Row) -> str:
 def draw_thumbnail(photo: Path) -> str:
     """Return a small WebP of a photo in base64; blank where it can no longer be read."""
     try:
-        image = Image.fromarray(read_photo(photo, THUMBNAIL_PX))
+        image = Image.fromarray(read_photo(photo_source(photo), THUMBNAIL_PX))
     except PhotoError:
         return ""
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
@@ -122,8 +117,11 @@ def _page(title: str, records: Iterable[dict[str, Any]]) -> Iterator[str]:
     styles = "\n".join((HERE / name).read_text(encoding="utf-8") for name in STYLES)
     allowed = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
+    licences = (HERE / "vendor" / "README.txt").read_text(encoding="utf-8")  # go with every copy
     shown = escape(title.encode("utf-8", "backslashreplace").decode())
     yield f"""<!doctype html>
+<!--
+{licences}-->
 <html lang="en">
 <head>
 <meta charset="utf-8">

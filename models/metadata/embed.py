@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.metadata.exiftool import ExiftoolError, Tags, check_exiftool, edit_files
+from models.environment import ExiftoolError, check_exiftool
+from models.metadata.exiftool import Tags, edit_files
 from models.metadata.photo_tags import (
     STALE,
     STALE_IF_REPLACED,
@@ -41,6 +42,7 @@ from models.metadata.verify import digest_pixels, find_difference
 from models.photos import MAX_BYTES
 from models.photos.gps import find_position
 from models.photos.metadata_blocks import find_sidecars
+from models.photos.raw import is_raw
 
 # Starting exiftool takes a quarter of a second, which a batch shares; copies of a batch lie in the
 # temporary folder at once.
@@ -157,6 +159,9 @@ def _copy(job: _Job, folder: Path, index: int) -> None:
     job.target = job.photo.resolve(strict=True)
     if not job.target.is_file():
         raise ChangeError("is not a file")
+    # Many begin like a TIFF, but no check here would notice damage to what the sensor saw.
+    if is_raw(job.photo.name) or is_raw(job.target.name):
+        return
     if job.target.stat().st_size > MAX_BYTES:
         raise ChangeError(f"is over {MAX_BYTES // 1000**2} MB")
     content = job.target.read_bytes()
@@ -192,6 +197,7 @@ def _plan(job: _Job, folder: Path, found: dict[str, Tags], overwrite_gps: bool) 
         job.before = without_location_gps(job.before)
         job.sidecars = replace_positions(find_sidecars(job.photo), job.tags)
         job.note += "".join(f"; also in {path.name}" for path, _, _ in job.sidecars)
+    job.stale = [key for key in job.stale if key not in job.added]
     values = job.added | settings_to_add(job.before, job.added)
     settings = folder / f"{job.name}.json"
     # ensure_ascii would write emoji as pairs of \u escapes, which exiftool does not join.

@@ -6,20 +6,12 @@ wait for it for ever with open files.
 
 import json
 import re
-import shutil
 import subprocess
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-# The first that writes WebP; versions before 12.24 ran code from hostile photos (CVE-2021-22204).
-MIN_VERSION = 12.46
-INSTALL = (
-    f"writing into photos needs exiftool {MIN_VERSION} or newer: "
-    "apt-get install libimage-exiftool-perl, or see https://exiftool.org; sidecars need nothing"
-)
-# No configuration file of the user's; must come first.
-PLAIN = ("-config", "")
+from models.environment import EXIFTOOL_PLAIN, ExiftoolError, check_exiftool
+
 # All values, raw, with the block that holds them; also repeated, binary and unknown ones.
 READ = ("-q", "-q", "-json", "-a", "-G1:4", "-e", "-n", "-struct", "-b", "-U", "--System:all")
 # -m: also photos with minor faults, such as maker notes that exiftool does not know.
@@ -28,27 +20,6 @@ START_SECONDS = 30
 SECONDS_A_FILE = 10
 # Block and name -> values, more than one where a file repeats itself. Numbers are text.
 Tags = dict[str, list[Any]]
-
-
-class ExiftoolError(RuntimeError):
-    """exiftool is missing, too old, or gave up; the message says what to do."""
-
-
-@cache
-def check_exiftool() -> str:
-    """Find exiftool, and return its path.
-
-    Raises:
-        ExiftoolError: It is missing or too old.
-    """
-    path = shutil.which("exiftool")
-    if path is None:
-        raise ExiftoolError(INSTALL)
-    answer = subprocess.run([path, *PLAIN, "-ver"], capture_output=True, text=True)
-    version = answer.stdout.strip()
-    if not re.fullmatch(r"\d+\.\d+", version) or float(version) < MIN_VERSION:
-        raise ExiftoolError(f"{path} is version {version or 'unknown'}; {INSTALL}")
-    return path
 
 
 def edit_files(folder: Path, edits: dict[str, list[str]]) -> tuple[dict[str, Tags], dict[str, str]]:
@@ -72,7 +43,7 @@ def edit_files(folder: Path, edits: dict[str, list[str]]) -> tuple[dict[str, Tag
     commands = [[*WRITE, *edit, name] for name, edit in edits.items() if edit]
     commands.append([*READ, *edits])
     lines = "\n-execute\n".join("\n".join(command) for command in commands)
-    command = [check_exiftool(), *PLAIN, "-@", "-"]
+    command = [check_exiftool(), *EXIFTOOL_PLAIN, "-@", "-"]
     limit = START_SECONDS + SECONDS_A_FILE * len(edits)
     try:
         answer = subprocess.run(

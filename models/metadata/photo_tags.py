@@ -10,6 +10,7 @@ from babel.core import get_global
 
 from models.files import clean_text
 from models.metadata.exiftool import Tags, texts_of
+from models.photos.gps import ESTIMATED
 from models.places.landmarks import Place, country_name
 
 # The CLDR also maps codes of former states; XKX is what people use for Kosovo.
@@ -63,12 +64,14 @@ class PhotoTags:
         place: Where it was taken; None: only keywords are written.
         probability: Of the landmark, in [0, 1].
         model: Name and digest of the model file that said so.
+        radius_km: Of a place that is only estimated, how far off it may be; None: it is not.
     """
 
     keywords: tuple[str, ...]
     place: Place | None
     probability: float
     model: str
+    radius_km: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse an impossible place: it would be believed for years."""
@@ -93,6 +96,9 @@ class PhotoTags:
     def describe(self, with_names: bool) -> str:
         """Say in one line what is written."""
         parts = []
+        if self.place is not None and self.radius_km is not None:
+            where = f"{self.place.latitude:.5f}, {self.place.longitude:.5f}"
+            return f"estimated position {where}, within {self.radius_km:.1f} km"
         if self.place is not None:
             parts = [f"position {self.place.latitude:.5f}, {self.place.longitude:.5f}"]
             parts += ["place names" if with_names else "its place names stay"]
@@ -164,6 +170,11 @@ def tags_to_add(before: Tags, tags: PhotoTags, with_iptc: bool) -> dict[str, Any
             "XMP-exif:GPSLatitude": place.latitude,
             "XMP-exif:GPSLongitude": place.longitude,
         }
+        for block in BLOCKS if tags.radius_km is not None else ():
+            added |= {
+                f"{block}:GPSProcessingMethod": ESTIMATED,
+                f"{block}:GPSHPositioningError": round(1000 * tags.radius_km),
+            }
     # All or none: the city that a person wrote and a country from here could contradict.
     names = {} if has_place_names(before) else tags.place_names()
     for name, text in names.items():

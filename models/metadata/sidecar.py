@@ -20,8 +20,9 @@ from models.metadata.photo_tags import (
 from models.metadata.safe_replace import ChangeError, check_writable, reason
 from models.metadata.undo_journal import Journal, Outcome, plan_undo
 from models.photos import PHOTO_EXTENSIONS
-from models.photos.gps import find_position
+from models.photos.gps import ESTIMATED, find_position
 from models.photos.metadata_blocks import MAX_SIDECAR_BYTES, find_sidecars
+from models.photos.raw import RAW_EXTENSIONS
 from models.photos.xmp import find_coordinates
 
 IN_SIDECAR = "its sidecar has a position already"
@@ -121,7 +122,8 @@ def _targets(photo: Path) -> list[Path]:
 
 def _has_namesake(photo: Path) -> bool:
     """Tell whether photo.xmp could also mean another photo, such as photo.heic."""
-    names = {photo.stem + each for ending in PHOTO_EXTENSIONS for each in (ending, ending.upper())}
+    endings = PHOTO_EXTENSIONS | RAW_EXTENSIONS
+    names = {photo.stem + each for ending in endings for each in (ending, ending.upper())}
     others = (name for name in names if name.lower() != photo.name.lower())
     return any(photo.with_name(name).exists() for name in others)
 
@@ -180,12 +182,16 @@ def merge_sidecar(
             _remove_position(blocks)
         _set(blocks, POSITION[0], xmp_degrees(tags.place.latitude, "NS"))
         _set(blocks, POSITION[1], xmp_degrees(tags.place.longitude, "EW"))
+        if tags.radius_km is not None:
+            _set(blocks, "exif:GPSProcessingMethod", ESTIMATED)
+            _set(blocks, "exif:GPSHPositioningError", f"{round(1000 * tags.radius_km)}/1")
         for name, value in names.items() if with_names else ():
             _set(blocks, name, value)
     if old is None:
         _set(blocks, "xmp:CreatorTool", "Landmarks")
     _set(blocks, "landmarks:Model", clean_text(tags.model))
-    _set(blocks, "landmarks:Probability", f"{tags.probability:.4f}")
+    if tags.radius_km is None:
+        _set(blocks, "landmarks:Probability", f"{tags.probability:.4f}")
     return _serialise(root, prefixes), tags.describe(with_names)
 
 

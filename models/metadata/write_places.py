@@ -12,6 +12,7 @@ from models.metadata.photo_tags import PhotoTags
 from models.metadata.safe_replace import ChangeError
 from models.metadata.sidecar import write_sidecar
 from models.metadata.undo_journal import Journal, Outcome, undo
+from models.places.landmarks import Place
 from models.tagging.photo_list import PhotosNotFound
 from models.tagging.resumable_table import ResumableTable
 from models.tagging.table import Row, one_line
@@ -28,6 +29,7 @@ def record_places(
     include_maybe: bool,
     overwrite_gps: bool,
     min_score: float | None,
+    estimates: bool = False,
 ) -> None:
     """Write the places of landmarks, or list what would be written; print the outcome.
 
@@ -36,17 +38,19 @@ def record_places(
         predictor: The model that made the rows.
         embedded: Into the photo itself where its format allows that; else into a sidecar.
         dry_run: Change nothing.
-        include_maybe: Also write where the verdict is maybe; else only where it is sure.
+        include_maybe: Also write where the verdict is maybe; else only where it is sure. Where the
+            trip was weighed, it is the verdict in the album.
         overwrite_gps: Also write where a photo has a position.
         min_score: Only where known_score is at least this.
+        estimates: Also write the estimated places of the other photos.
     """
-    if not any(predictor.place(label) for label in predictor.class_names):
+    if not (estimates or any(predictor.place(label) for label in predictor.class_names)):
         print(
             "this model file knows no places, so none are written: add landmarks.csv to its photos "
             "and export it again"
         )
         return
-    if predictor.thresholds.sure is None and not include_maybe:
+    if predictor.thresholds.sure is None and not (include_maybe or estimates):
         print(
             "this model file was not measured on photos of other things, so no answer is sure and "
             "nothing is written; --include-maybe writes what it takes for a landmark"
@@ -60,13 +64,17 @@ def record_places(
     def chosen() -> Iterator[tuple[Path, Row]]:
         for photo, row in table.photos():
             score = row["known_score"]
-            if row["verdict"] in verdicts and (min_score is None or score >= min_score):
+            verdict = row["verdict_in_album"] or row["verdict"]
+            if verdict in verdicts and (min_score is None or score >= min_score):
                 if dry_run:
-                    scores[photo] = f"{row['verdict']}, score {score:.2f}"
-                yield photo, row
+                    scores[photo] = f"{verdict}, score {score:.2f}"
+                yield photo, row | {"estimated_latitude": None}
+            elif estimates and row["estimated_latitude"] is not None:
+                if dry_run:
+                    scores[photo] = f"from {row['estimated_from']}"
+                yield photo, row | {"known": False}
 
-    counts = table.counts()
-    total = counts.sure + counts.maybe if include_maybe else counts.sure
+    total = sum(1 for _ in chosen())
     tally: Counter[str] = Counter()
     planned: list[Outcome] = []
     outcomes = write_places(chosen(), predictor, embedded, journal, overwrite_gps)
@@ -121,11 +129,17 @@ def write_places(
 
 
 def photo_tags(row: Row, predictor: "Predictor") -> PhotoTags | None:
-    """Return what a row says about its photo's place; None without a known landmark and place."""
+    """Return what a row says about its photo's place; None if that is nothing.
+
+    An estimated place counts only where the row says that no landmark is known.
+    """
     place = predictor.place(row["label_1"]) if row["known"] else None
+    model = f"{row['model']} {row['model_digest'][:12]}"
+    if place is None and row["estimated_latitude"] is not None:
+        place = Place("", "", "", "", row["estimated_latitude"], row["estimated_longitude"], "")
+        return PhotoTags((), place, 0.0, model, row["estimated_radius_km"])
     if place is None:
         return None
-    model = f"{row['model']} {row['model_digest'][:12]}"
     return PhotoTags((place.name, row["label_1"], place.kind), place, row["probability_1"], model)
 
 

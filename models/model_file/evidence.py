@@ -54,7 +54,7 @@ def seen_region(preprocess: Preprocess, height_px: int, width_px: int) -> Box:
         For mode "crop", a part of the photo; for "pad", it reaches beyond the photo's edges.
     """
     high, wide = preprocess.resized(height_px, width_px)
-    # As in resize_weights: a crop starts at floor(excess / 2), and a border is floor(missing / 2)
+    # As in resize_rows: a crop starts at floor(excess / 2), and a border is floor(missing / 2)
     # wide; int() rounds both towards zero.
     top, left = int((high - preprocess.crop_px) / 2), int((wide - preprocess.crop_px) / 2)
     side = preprocess.crop_px

@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +20,20 @@ class _FullAnswer(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return self.classifier.answer(images, len(self.classifier.class_names))
+
+
+def round_weights(network: nn.Module) -> None:
+    """Round the weights of a network, in place, to values that 16 bits hold; biases stay.
+
+    So the twin can store them in half the room and still compute with the numbers that the
+    TorchScript has. A weight changes by at most 0.05 %, or 3e-8.
+    """
+    with torch.no_grad():
+        for weight in network.parameters():
+            rounded = weight.half()
+            # Norms and biases are few, and their sums are where a rounding would show.
+            if weight.dim() > 1 and rounded.isfinite().all():
+                weight.copy_(rounded)
 
 
 def export_twin(classifier: PhotoClassifier, manifest: str) -> bytes:
@@ -54,6 +69,7 @@ def export_twin(classifier: PhotoClassifier, manifest: str) -> bytes:
         )
     model = exported.model_proto
     _tidy(model)
+    _halve_weights(model, classifier.network)
     written = set_metadata(model.SerializeToString(), manifest)
     check_program(written, len(classifier.class_names))
     return written
@@ -66,6 +82,43 @@ def set_metadata(program: bytes, manifest: str) -> bytes:
     model = onnx.load_model_from_string(program)
     onnx.helper.set_model_props(model, {MANIFEST: manifest})
     return model.SerializeToString()
+
+
+def _halve_weights(model: object, network: nn.Module) -> None:
+    """Store weights that round_weights has rounded in 16 bits; onnxruntime widens them on loading.
+
+    The exporter has multiplied each convolution with the scale of its batch norm, one number per
+    output channel, which is taken out again and stored beside the weight.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = {f"classifier.network.{name}": each for name, each in network.named_parameters()}
+    nodes, scales = [], []
+    for tensor in model.graph.initializer:
+        if tensor.name not in weights or len(tensor.dims) < 2:
+            continue
+        name, scaled = tensor.name, numpy_helper.to_array(tensor)
+        weight = weights[name].detach().numpy()
+        half = weight.astype(np.float16)
+        flat = weight.reshape(len(weight), -1)
+        largest = np.arange(len(flat)), np.abs(flat).argmax(1)
+        ones = np.ones(len(flat), np.float32)
+        scale = np.divide(
+            scaled.reshape(flat.shape)[largest], flat[largest], out=ones, where=flat[largest] != 0
+        ).reshape(-1, *[1] * (weight.ndim - 1))
+        # Not where it was never rounded, or the exporter did something else to it.
+        if not np.allclose(half.astype(np.float32) * scale, scaled, rtol=1e-6, atol=0):
+            continue
+        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
+        scales.append(numpy_helper.from_array(scale, f"{name}.scale"))
+        nodes += [
+            helper.make_node("Cast", [f"{name}.half"], [f"{name}.wide"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{name}.wide", f"{name}.scale"], [name]),
+        ]
+    model.graph.initializer.extend(scales)
+    nodes += model.graph.node
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _tidy(model: object) -> None:

@@ -13,10 +13,14 @@ from models.sources.served_model import Served
 PARTS = {"test": "test", "val": "validation"}  # in a manifest, in a sentence; the better first
 
 
-def write_footer(served: Served) -> str:
+def write_footer(served: Served, collects: bool = False) -> str:
     """Write what everybody should know in a line, and the rest to unfold.
 
     The line has the number of landmarks, how often the model is right, and how long photos stay.
+
+    Args:
+        served: The model.
+        collects: Whether the page keeps photos whose answer a person judged.
     """
     predictor, facts = served.predictor, []
     metrics = predictor.manifest.get("metrics", {})
@@ -26,11 +30,12 @@ def write_footer(served: Served) -> str:
         right = int(100 * metrics[f"{part}/top1"])
         facts[0] += f", right in {right} of 100 {PARTS[part]} photos"
     minutes = (KEEP_SECONDS + CLEAN_EVERY_SECONDS) // 60
-    facts.append(f"photos are deleted after {minutes} minutes")
+    but = ", except those whose answer you judge" if collects else ""
+    facts.append(f"photos are deleted after {minutes} minutes{but}")
     return (
         f"<details><summary>{'; '.join(facts)} <u>Details</u></summary>"
         f"<p>{describe_model(served)}</p><p>{describe_refusals(predictor.thresholds)} Photos stay "
-        f"on this server and are deleted within {minutes} minutes.</p></details>"
+        f"on this server and are deleted within {minutes} minutes{but}.</p></details>"
         '<p><a href="api">Use via API</a></p>'
     )
 

@@ -3,36 +3,17 @@
 Labels and places come from a model file, which anybody may have made: everything is escaped.
 """
 
-import dataclasses
 import html
 
-from models.model_file.verdict import Thresholds, doubt, is_far
+from models.model_file.verdict import Thresholds, is_far
 from models.photos.gps import Position
 from models.places.landmarks import Place, country_name, distance_km, map_url
+from models.places.place_level import PlaceLevel
 from models.places.world_map import draw_map
 from models.predictor import Answer
 
 UNMEASURED = "This model file was not measured on photos of other things, so it is never sure."
 SMALLEST = 0.01  # a guess below it is not shown, unless it is the best
-
-
-def weigh_position(
-    answer: Answer, place: Place | None, position: Position | None
-) -> tuple[Answer, float | None]:
-    """Doubt an answer if the photo was taken far from the landmark.
-
-    Args:
-        answer: The model's.
-        place: Place of its best label, if known.
-        position: From the photo's own GPS data, if it has any.
-
-    Returns:
-        The answer, no longer sure if so, and the distance in km; None if either is unknown.
-    """
-    if place is None or position is None:
-        return answer, None
-    away_km = _distance_km(position, place)
-    return dataclasses.replace(answer, verdict=doubt(answer.verdict, away_km)), away_km
 
 
 def write_headline(
@@ -41,6 +22,7 @@ def write_headline(
     count: int,
     thresholds: Thresholds,
     away_km: float | None = None,
+    level: PlaceLevel | None = None,
 ) -> str:
     """Write the answer in a line or two, and what speaks against it in a third.
 
@@ -50,6 +32,7 @@ def write_headline(
         count: Number of landmarks that the model knows.
         thresholds: The model's, which say how often it is wrong.
         away_km: How far from the landmark the photo was taken, if known.
+        level: How exactly the place may be believed, by Predictor.place_level.
     """
     if answer.verdict == "none":
         return (
@@ -65,6 +48,10 @@ def write_headline(
     word, title, note = "Sure", name, ""
     if answer.verdict == "maybe":
         word, title, note = "Maybe", f"Looks like {name}", _write_note(thresholds, away_km)
+    if place is not None and level in ("city", "country"):
+        country = country_name(place.country)
+        area = country if level == "country" else ", ".join(filter(None, (place.city, country)))
+        note += f"<p>In any case, most likely somewhere in {html.escape(area)}.</p>"
     return (
         f'<div class="{answer.verdict}"><span class="heard">{word}: </span>'
         f"<h2>{html.escape(title)}</h2>"

@@ -1,13 +1,16 @@
 """Build the page, and the web application around it."""
 
 import os
+from functools import partial
 from pathlib import Path
 
-import gradio as gr
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from models.page.about_html import write_footer, write_landmarks
+from models.page.correction_panel import add_corrections
+from models.page.corrections import Corrections
+from models.page.gradio_import import gr
 from models.page.http_api import build_api
 from models.page.look import ICON, STATIC, TITLE, LinkCard, build_theme
 from models.page.photo_tab import add_classify, add_photo_tab
@@ -21,18 +24,22 @@ MAX_SESSIONS = 200
 CSS = Path(__file__).with_name("page.css")
 
 
-def build_page(source: ModelSource) -> gr.Blocks:
+def build_page(source: ModelSource, corrections: Corrections | None) -> gr.Blocks:
     """Build the page as Gradio Blocks.
 
     Args:
         source: Where the model comes from. Each request reads it once, and so keeps one model to
             its end, even if a newer one arrives meanwhile.
+        corrections: Keeps what people say of answers; None: nobody is asked.
     """
+    about = partial(write_footer, collects=corrections is not None)
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.HTML(f"<h1>{TITLE}</h1>", elem_id="title")
-        footer = gr.HTML(write_footer(source.served), elem_id="about", render=False)
+        footer = gr.HTML(about(source.served), elem_id="about", render=False)
         with gr.Tab("One photo"):
-            add_photo_tab(source, footer)
+            tab = add_photo_tab(source, footer, about)
+            if corrections is not None:
+                add_corrections(tab, source, corrections)
         with gr.Tab("Several"):
             add_several_tab(source)
         with gr.Tab(f"{len(source.served.predictor.class_names):,} landmarks") as known:
@@ -43,7 +50,7 @@ def build_page(source: ModelSource) -> gr.Blocks:
         # arrived from W&B in the meantime.
         for event, write, shown in (
             (known.select, lambda: write_landmarks(source.served.predictor), landmarks),
-            (page.load, lambda: write_footer(source.served), footer),
+            (page.load, lambda: about(source.served), footer),
         ):
             event(write, None, shown, api_visibility="private", show_progress="hidden", queue=False)
     # Gradio makes a session of each call over HTTP and keeps 10,000; nothing here needs one.
@@ -53,12 +60,15 @@ def build_page(source: ModelSource) -> gr.Blocks:
     return page
 
 
-def build_app(source: ModelSource, auth: tuple[str, str] | None) -> RequestGuard:
+def build_app(
+    source: ModelSource, auth: tuple[str, str] | None, collect: Path | None = None
+) -> RequestGuard:
     """Build the web application: guard, health endpoint, API and page.
 
     Args:
         source: Where the model comes from.
         auth: The user and password to ask for; None: everybody may enter.
+        collect: The folder that keeps the photos of corrected answers; None: keep none.
     """
     # Relative, for a page under a path; the viewers of the document would load from elsewhere.
     app = FastAPI(
@@ -80,7 +90,7 @@ def build_app(source: ModelSource, auth: tuple[str, str] | None) -> RequestGuard
     app.mount("/page", StaticFiles(directory=STATIC))
     app = gr.mount_gradio_app(
         app,
-        build_page(source),
+        build_page(source, collect and Corrections(collect)),
         "/",
         auth=auth,
         auth_message="Enter your user name and password.",

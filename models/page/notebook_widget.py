@@ -7,10 +7,10 @@ import ipywidgets
 import numpy as np
 from PIL import Image
 
-from models.page.answer_html import weigh_position, write_headline
+from models.page.answer_html import write_headline
 from models.photos import PhotoError, read_photo
 from models.photos.gps import read_position
-from models.predictor import Predictor
+from models.predictor import Predictor, weigh_position
 
 SIDE_PX = 360
 BAR = """<div style="margin:4px 0;min-width:280px"><div style="display:flex;
@@ -68,8 +68,9 @@ class PhotoApp(ipywidgets.VBox):
         self.picture.layout.display = ""
         place = self.predictor.place(answer.label) if answer.known else None
         answer, away_km = weigh_position(answer, place, read_position(content))
-        count = len(self.predictor.class_names)
-        headline = write_headline(answer, place, count, self.predictor.thresholds, away_km)
+        count, thresholds = len(self.predictor.class_names), self.predictor.thresholds
+        level = self.predictor.place_level(answer, away_km)
+        headline = write_headline(answer, place, count, thresholds, away_km, level)
         self.answer.value = f'<div role="status">{headline}</div>' + "".join(
             BAR.format(label=html.escape(label), share=share)
             for label, share in answer.probabilities.items()

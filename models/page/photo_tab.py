@@ -2,6 +2,7 @@
 
 import base64
 import html
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,10 +10,8 @@ import gradio as gr
 from gradio.components.label import LabelConfidence, LabelData
 
 from models.model_file.verdict import Verdict
-from models.page.about_html import write_footer
 from models.page.answer_html import (
     shown_guesses,
-    weigh_position,
     write_bars,
     write_error,
     write_headline,
@@ -22,8 +21,8 @@ from models.page.photo_svg import write_photo
 from models.photos import MAX_BYTES, PHOTO_EXTENSIONS, PhotoError, read_photo
 from models.photos.gps import Position, read_position
 from models.places.landmarks import Place
-from models.predictor import Answer, Predictor
-from models.sources.served_model import ModelSource
+from models.predictor import Answer, Predictor, weigh_position
+from models.sources.served_model import ModelSource, Served
 
 HERE = Path(__file__).parent
 SHOWN_PX = 512  # short side of a photo on the page
@@ -158,13 +157,14 @@ def find_path(payload: Any) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def add_photo_tab(source: ModelSource, footer: gr.HTML) -> PhotoTab:
+def add_photo_tab(source: ModelSource, footer: gr.HTML, about: Callable[[Served], str]) -> PhotoTab:
     """Add the tab's contents.
 
     Args:
         source: Each request reads its model once, and so keeps one to its end, even if a newer one
             arrives meanwhile.
         footer: Written again with each answer: a newer model may have arrived.
+        about: Writes it.
     """
 
     def show(photo: str | None) -> tuple[str, str, str, str, str]:
@@ -172,23 +172,24 @@ def add_photo_tab(source: ModelSource, footer: gr.HTML) -> PhotoTab:
         served = source.served
         predictor = served.predictor
         if photo is None:  # only a program sends nothing
-            return "", "", "", "", write_footer(served)
+            return "", "", "", "", about(served)
         try:
             asked = ask(predictor, photo)
             # Again and larger, to be sharp on the page; the network gets what /classify gives it.
             image = read_photo(photo, SHOWN_PX)
         except PhotoError as error:
-            return "", write_error(str(error)), "", "", write_footer(served)
+            return "", write_error(str(error)), "", "", about(served)
         answer, place, position, away_km = asked
         places = {label: predictor.place(label) for label in shown_guesses(answer)}
         names = {label: found.name if found else label for label, found in places.items()}
         count, thresholds = len(predictor.class_names), predictor.thresholds
+        level = predictor.place_level(answer, away_km)
         return (
             write_photo(image, answer, list(names.values())),
-            write_headline(answer, place, count, thresholds, away_km),
+            write_headline(answer, place, count, thresholds, away_km, level),
             write_bars(answer, names),
             write_place(answer, place, position),
-            write_footer(served),
+            about(served),
         )
 
     with gr.Row(elem_id="one"):

@@ -5,6 +5,7 @@ Light, so that demo.py can check its flags before it imports gradio.
 
 import contextlib
 import errno
+import ipaddress
 import os
 import shutil
 import socket
@@ -13,6 +14,8 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+
+from models.files import check_folder
 
 PORTS_TRIED = 100
 LINK_SECONDS = 20
@@ -30,6 +33,28 @@ def check_host(host: str) -> None:
     """
     with contextlib.suppress(OSError):  # listen tells what else there is
         _bind(host, 0).close()
+
+
+def is_private(host: str, share: bool) -> bool:
+    """Tell whether only this machine reaches the page: no other address, public link or proxy."""
+    is_local = host == "localhost"
+    with contextlib.suppress(ValueError):  # a name
+        is_local = ipaddress.ip_address(host).is_loopback
+    return is_local and not share and "GRADIO_ROOT_PATH" not in os.environ
+
+
+def check_collection(folder: Path) -> None:
+    """Refuse a folder that cannot keep photos by class.
+
+    Raises:
+        PageError: It cannot be written, or is a data set with train/, which hides other classes.
+    """
+    if (folder / "train").is_dir():
+        raise PageError(f"--collect {folder} holds train/; name a folder of its own")
+    try:
+        check_folder(folder, "--collect")
+    except ValueError as error:
+        raise PageError(str(error)) from error
 
 
 def check_certificate(certfile: Path, keyfile: Path) -> None:

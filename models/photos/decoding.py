@@ -51,7 +51,7 @@ UPRIGHT = {
 }
 RUN_LENGTH_ENCODED = (1, 2)  # values of a BMP header's compression field
 
-# Caps what goes to a model: its resize takes 26 bytes a pixel.
+# Caps what goes to a model: its resize takes up to 30 bytes a pixel.
 MAX_REDUCED_PIXELS = 8 * 1000**2
 # Above this size, only one photo at a time is decoded in a process.
 LARGE_PIXELS = 16 * 1000**2
@@ -208,7 +208,7 @@ def shrink(
     """Average the area that each output pixel covers.
 
     A few rows at a time, so that no second full-size copy is made. The average is that of
-    resize_weights inside the model file, which then has nothing left to do on a photo of
+    resize_rows inside the model file, which then has nothing left to do on a photo of
     the size that it wants. Pillow's own reduce() stops at whole factors, and what is resized again
     after it is blurred: on sharp content by 3 grey levels on average where it leaves twice the
     side, by 10 where it leaves little more than the side itself.

@@ -22,6 +22,9 @@ SYSTEM_ENTRIES = frozenset(
         "desktop.ini",
     )
 )
+# A class folder's place, but no class: photos of none of the landmarks, as python demo.py --collect
+# keeps them; train on them with --outside.
+OUTSIDE_FOLDER = "none_of_them"
 
 
 def is_left_out(name: str) -> bool:

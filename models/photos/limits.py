@@ -78,17 +78,22 @@ def is_avif(data: bytes) -> bool:
     return any(brands[i : i + 4] in AVIF_BRANDS for i in range(0, len(brands), 4))
 
 
-def find_excess(data: bytes) -> str | None:
+def find_excess(data: bytes, for_pixels: bool = True) -> str | None:
     """Find what in a file's structure would cost far more than its size, before it is decoded.
 
     Pillow and libheif have limits of their own for pixels, compressed text, colour profiles, items
     and tiles; these are the gaps that they leave.
 
+    Args:
+        data: Of the file.
+        for_pixels: Whether its pixels will be decoded, too; what only they cost is looked for in
+            the whole file, which takes most of the time.
+
     Returns:
         A phrase that continues "the photo ...", or None.
     """
     if data.startswith(b"\xff\xd8"):
-        return _jpeg_excess(data)
+        return _jpeg_excess(data, for_pixels)
     if data.startswith(b"\x89PNG"):
         return _png_excess(data)
     if data.startswith(b"GIF8"):
@@ -98,9 +103,9 @@ def find_excess(data: bytes) -> str | None:
     return None
 
 
-def _jpeg_excess(data: bytes) -> str | None:
+def _jpeg_excess(data: bytes, for_pixels: bool) -> str | None:
     # A scan's marker and the high byte of its length; coded data never contain these bytes.
-    if (scans := data.count(b"\xff\xda\x00")) > MAX_SCANS:
+    if for_pixels and (scans := data.count(b"\xff\xda\x00")) > MAX_SCANS:
         return f"has {scans:,} scans"
     position, exif_bytes = 2, 0
     for _ in range(MAX_PARTS):

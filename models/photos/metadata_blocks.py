@@ -12,6 +12,7 @@ from PIL import Image
 
 from models.photos.decoding import FORMATS
 from models.photos.limits import JPEG_FORMATS, MAX_BYTES, find_excess
+from models.photos.raw import is_raw, read_preview
 
 MAX_METADATA_BYTES = 1000**2
 MAX_SIDECAR_BYTES = 8 * 1000**2
@@ -34,14 +35,17 @@ SIDECAR_ENDINGS = (".xmp", ".XMP", ".Xmp", ".xMP", ".xmP", ".XMp", ".xMp", ".XmP
 
 
 def read_start(path: Path, length: int = MAX_BYTES + 1) -> bytes:
-    """Read a file up to a length.
+    """Read a file up to a length; of a RAW photo, the preview.
 
     Raises:
+        PhotoError: A RAW photo has no preview, or exiftool is not installed.
         OSError: It cannot be read, or is a pipe, folder or device.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its other end
         raise OSError(f"{path} is not a file")
+    if is_raw(path.name):
+        return read_preview(path)
     with path.open("rb") as file:
         # read() allocates what it is asked for, 50 MB per photo; some file systems say size 0.
         return file.read(min(length, status.st_size or length))
@@ -68,12 +72,13 @@ def find_blocks(data: bytes) -> Iterator[Image.Exif | bytes]:
     """Find what a photo says about itself: its EXIF, then its XMP packets.
 
     Args:
-        data: Of a file. One that exceeds the limits of models.photos has no blocks.
+        data: Of a file. One that exceeds the limits of models.photos for what is read here has no
+            blocks.
 
     Raises:
         Exception: Whatever decoders raise at a broken file; what came before it counts.
     """
-    if len(data) > MAX_BYTES or find_excess(data):
+    if len(data) > MAX_BYTES or find_excess(data, for_pixels=False):
         return
     if data.startswith(PNG_START):
         # Pillow would decode all pixels to reach what is behind them, and refuses large texts.

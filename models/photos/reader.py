@@ -10,6 +10,7 @@ from PIL import Image
 from models.photos.avif_process import decode_avif
 from models.photos.decoding import FORMATS, NAMELESS, PhotoError, decode_bytes, decode_image
 from models.photos.limits import MAX_BYTES, is_avif
+from models.photos.raw import is_raw
 
 PHOTO_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -61,6 +62,8 @@ def _shown(name: str) -> str:
 
 
 def _read_file(path: Path, name: str) -> bytes:
+    if is_raw(path.name):  # only models.tag hands photos to exiftool, never the page
+        raise PhotoError(f"{name} is a RAW photo; export it as JPEG and try again")
     if path.suffix and path.suffix.lower() not in PHOTO_EXTENSIONS:
         raise PhotoError(
             f"{name} has the extension {_shown(path.suffix)}, which no photo has; expected .jpg, "

@@ -135,6 +135,19 @@ def read_places(path: Path) -> dict[str, Place]:
     return places
 
 
+def merge_places(tables: Iterable[Path]) -> dict[str, Place]:
+    """Read the places of several tables; of a class in two of them, the first says where it is.
+
+    Raises:
+        PlaceError: See read_places.
+    """
+    merged: dict[str, tuple[str, Place]] = {}
+    for table in tables:
+        for label, place in read_places(table).items():
+            merged.setdefault(_match_key(label), (label, place))
+    return dict(merged.values())
+
+
 def find_places(class_names: Iterable[str], data: Path | None = None) -> dict[str, Place]:
     """Find the places of these classes, as far as they are known.
 

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 from models.places.landmarks import Place
 
+PlaceLevel = Literal["landmark", "city", "country"]
 ENOUGH = 0.8
 """How probable a city or country must be to be named. Of validation photos with the verdict maybe
 and as many of other things, 95 % of what passes is right (docs/albums.md)."""
@@ -24,7 +26,7 @@ def known_probability(known_score: float) -> float:
 
 def find_place_level(
     probabilities: Mapping[str, float], known_score: float, places: Mapping[str, Place | None]
-) -> str | None:
+) -> PlaceLevel | None:
     """Return how exactly one may say where the best guess is, although the guess is not sure.
 
     Args:

@@ -81,7 +81,7 @@ def write_kml(path: Path, rows: Iterable[Row]) -> None:
             parts = (
                 _tag("name", _text(_name(row))),
                 _tag("description", escape(text)),
-                _tag("TimeStamp", _tag("when", _text(row.get("taken") or ""))),
+                _tag("TimeStamp", _tag("when", _text(row["taken"] or ""))),
                 _tag("styleUrl", location and f"#{location.certainty}"),
                 _tag("ExtendedData", _row(row)),
                 _tag("Point", _tag("coordinates", point)),
@@ -104,7 +104,7 @@ def write_gpx(path: Path, rows: Iterable[Row]) -> None:
                 elsewhere.append(_row(row))
                 continue
             parts = (
-                _tag("time", _utc(row.get("taken"))),
+                _tag("time", _utc(row["taken"])),
                 _tag("name", _text(_name(row))),
                 _tag("desc", "; ".join(map(_text, _describe(row, location)))),
                 f'<link href="{escape(_link(row, path))}"/>',
@@ -166,7 +166,7 @@ def _describe(row: Row, location: Location | None) -> Iterator[str]:
         radius = location.radius_km
         within = "" if radius is None else f", within {radius:.3g} km"
         yield f"{location.certainty}{within}; position: {location.source}"
-    yield from filter(None, (name_place(row)[1], row.get("taken"), row["error"], row["photo"]))
+    yield from filter(None, (name_place(row)[1], row["taken"], row["error"], row["photo"]))
 
 
 def _utc(taken: str | None) -> str | None:

@@ -33,14 +33,14 @@ def locate(row: Row) -> Location | None:
     The photo's own position comes first, then a landmark that is sure, then an estimate, then what
     looks like a landmark, since many of these guesses are wrong.
     """
-    own = (row.get("own_latitude"), row.get("own_longitude"))
+    own = (row["own_latitude"], row["own_longitude"])
     if None not in own:
         return Location(*own, "sure", "the photo's own")
     verdict = album_verdict(row)
     landmark = (row["latitude"], row["longitude"])
     if verdict == "sure" and None not in landmark:
         return Location(*landmark, "sure", "the landmark's")
-    estimate = (row.get("estimated_latitude"), row.get("estimated_longitude"))
+    estimate = (row["estimated_latitude"], row["estimated_longitude"])
     if None not in estimate:
         source = f"estimated from {row['estimated_from'] or 'the album'}"
         return Location(*estimate, "estimated", source, row["estimated_radius_km"])
@@ -52,7 +52,7 @@ def locate(row: Row) -> Location | None:
 def name_place(row: Row) -> tuple[str, str]:
     """Return what a photo shows, and city and country; each blank where it is not known."""
     looks = {"sure": "", "maybe": "Looks like "}.get(album_verdict(row))
-    level = row.get("place_level")
+    level = row["place_level"]
     city = row["city"] if looks is not None or level == "city" else None
     country = row["country"] if looks is not None or level in ("city", "country") else None
     title = "" if looks is None else f"{looks}{row['place'] or row['label_1']}"
@@ -61,4 +61,4 @@ def name_place(row: Row) -> tuple[str, str]:
 
 def album_verdict(row: Row) -> str | None:
     """Return what the album makes of a photo, or what the photo says alone; None: unreadable."""
-    return row.get("verdict_in_album") or row["verdict"]
+    return row["verdict_in_album"] or row["verdict"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from models.photos.folder_walk import is_left_out, is_photo, walk_paths
+from models.photos.raw import is_raw
 
 
 class PhotosNotFound(ValueError):
@@ -16,11 +17,11 @@ class PhotosNotFound(ValueError):
 def find_photos(names: Iterable[str]) -> Iterator[str]:
     """Find the paths of photos, in the order of the names; folders in the order of their entries.
 
-    Folders are searched to any depth for files with a photo's extension, without hidden and system
-    entries (models.photos.folder_walk); a folder that links lead to again is searched once. What
-    is named is taken: a file whatever its extension, a hidden folder, a line of a list even if
-    nothing is there. A folder that cannot be listed is yielded itself, for its reader to say so.
-    Memory holds only the entries of the folders on the way down.
+    Folders are searched to any depth for files with the extension of a photo, RAW too, without
+    hidden and system entries (models.photos.folder_walk); a folder that links lead to again is
+    searched once. What is named is taken: a file whatever its extension, a hidden folder, a line
+    of a list even if nothing is there. A folder that cannot be listed is yielded itself, for its
+    reader to say so. Memory holds only the entries of the folders on the way down.
 
     Args:
         names: Folders, files, patterns (``*``, ``?``, ``[a-z]``, ``**`` for any depth), ``@FILE``
@@ -38,7 +39,7 @@ def find_photos(names: Iterable[str]) -> Iterator[str]:
                 yield from _search_list(file, searched)
         else:
             for match in sorted(_matches(name)):
-                if os.path.isdir(match) or is_photo(match):
+                if os.path.isdir(match) or _is_taken(match):
                     yield from _search(match, searched)
 
 
@@ -73,8 +74,12 @@ def _search(name: str, searched: set[str]) -> Iterator[str]:
         yield name
         return
     for path in walk_paths(name, searched, keep_unlistable=True):
-        if is_photo(path) or os.path.isdir(path):  # a folder here is one that cannot be listed
+        if _is_taken(path) or os.path.isdir(path):  # a folder here is one that cannot be listed
             yield path
+
+
+def _is_taken(path: str) -> bool:
+    return is_photo(path) or is_raw(path)
 
 
 def _matches(pattern: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +13,17 @@ from models.tagging.table import COLUMNS, Row, TableError, printable, read_table
 
 @dataclass(frozen=True)
 class Counts:
-    """How many photos there are, could be read, and got the verdicts sure and maybe."""
+    """How many photos there are, could be read, and got the verdicts sure and maybe.
+
+    Also how many are sure in the album, and have an estimated place.
+    """
 
     photos: int
     read: int
     sure: int
     maybe: int
+    sure_in_album: int
+    estimated: int
 
 
 class ResumableTable:
@@ -149,6 +154,22 @@ class ResumableTable:
                 },
             )
 
+    def set_columns(self, names: Sequence[str], rows: Iterable[Row]) -> None:
+        """Set columns of all rows; all of them or, after a kill, none.
+
+        Args:
+            names: Of the columns.
+            rows: Their values, one for each of rows(), in that order.
+        """
+        ids = self._file.execute("SELECT rowid FROM tagged ORDER BY rowid").fetchall()
+        marks = ", ".join(f"{name} = ?" for name in names)
+        with self._file:
+            self._file.execute("BEGIN")
+            self._file.executemany(
+                f"UPDATE tagged SET {marks} WHERE rowid = ?",
+                ((*(row[n] for n in names), *each) for each, row in zip(ids, rows, strict=True)),
+            )
+
     def errors(self, limit: int) -> list[str]:
         """Return which photos could not be read and why, up to a limit."""
         found = self._file.execute(
@@ -161,7 +182,8 @@ class ResumableTable:
         """Count the rows so far."""
         found = self._file.execute(
             "SELECT count(*), coalesce(sum(error IS NULL), 0), "
-            "coalesce(sum(verdict = 'sure'), 0), coalesce(sum(verdict = 'maybe'), 0) FROM tagged"
+            "coalesce(sum(verdict = 'sure'), 0), coalesce(sum(verdict = 'maybe'), 0), "
+            "coalesce(sum(verdict_in_album = 'sure'), 0), count(estimated_latitude) FROM tagged"
         )
         return Counts(*found.fetchone())
 

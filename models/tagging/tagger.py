@@ -8,12 +8,11 @@ from pathlib import Path
 
 from models.command_line import first_line
 from models.model_file.evidence import find_box
-from models.model_file.verdict import doubt, is_far
 from models.photos import PhotoError
 from models.photos.capture import read_capture
-from models.places.landmarks import country_name, distance_km
-from models.places.place_level import find_place_level
-from models.predictor import Answer, Predictor
+from models.photos.raw import photo_source
+from models.places.landmarks import country_name
+from models.predictor import Predictor, weigh_position
 from models.tagging.table import COLUMNS, Row, printable
 
 
@@ -57,16 +56,14 @@ class Tagger:
         }
 
     def _describe(self, path: str) -> Row:
-        answer = self.predictor.answer(path)
+        answer = self.predictor.answer(photo_source(path))
         place = self.predictor.place(answer.label) if answer.known else None
         capture = read_capture(Path(path))
-        own, away = capture.position, None
-        if place is not None and own is not None:
-            away = distance_km(own.latitude, own.longitude, place.latitude, place.longitude)
-        verdict = doubt(answer.verdict, away)
+        own = capture.position
+        answer, away = weigh_position(answer, place, own)
         said: Row = {
-            "verdict": verdict,
-            "landmark": printable(answer.label) if verdict == "sure" else None,
+            "verdict": answer.verdict,
+            "landmark": printable(answer.label) if answer.verdict == "sure" else None,
             "distance_km": away and round(away, 3),
             "known": answer.known,
             "known_score": _rounded(answer.known_score),
@@ -74,7 +71,7 @@ class Tagger:
             "camera": capture.camera and printable(capture.camera),
             "own_latitude": own and own.latitude,
             "own_longitude": own and own.longitude,
-            "place_level": self._place_level(answer, verdict, away),
+            "place_level": self.predictor.place_level(answer, away),
         }
         for rank, (label, probability) in enumerate(answer.probabilities.items(), 1):
             said |= {
@@ -96,16 +93,6 @@ class Tagger:
                 "longitude": place.longitude,
             }
         return said
-
-    def _place_level(self, answer: Answer, verdict: str, away_km: float | None) -> str | None:
-        """Return how exactly the place columns may be believed; None: not at all."""
-        if verdict == "sure":
-            return "landmark"
-        # Only a score that was fitted to photos of other things is a probability.
-        if verdict == "none" or is_far(away_km) or self.predictor.thresholds.sure is None:
-            return None
-        places = {label: self.predictor.place(label) for label in answer.probabilities}
-        return find_place_level(answer.probabilities, answer.known_score, places)
 
 
 def _written(taken: datetime) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 
 from models.files import file_digest
 from models.model_file.classifier import Calibration, KnownScore, PhotoClassifier, temperatures
+from models.model_file.onnx_export import round_weights
 from models.model_file.preprocess import Preprocess
 from models.model_file.torchscript import add_twin, save_model
 from models.photos import PhotoError
@@ -29,10 +30,12 @@ PREPROCESS = Preprocess(40, 32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 
 def build_network(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return TinyNetwork(
+    network = TinyNetwork(
         nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5)),
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)),
     )
+    round_weights(network)  # as a model file holds them
+    return network
 
 
 @pytest.fixture(scope="module")

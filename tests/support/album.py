@@ -5,10 +5,6 @@ from pathlib import Path
 from models.tagging.table import COLUMNS, Row
 from tests.support.drawing import draw_landmark
 
-ALBUM_COLUMNS = (
-    *("taken", "camera", "own_latitude", "own_longitude", "place_level", "verdict_in_album"),
-    *("estimated_latitude", "estimated_longitude", "estimated_radius_km", "estimated_from"),
-)
 ROME = {"place": "Colosseum", "label_1": "Colosseum", "city": "Rome", "country": "Italy"} | {
     "latitude": 41.8902,
     "longitude": 12.4922,
@@ -17,7 +13,8 @@ ROME = {"place": "Colosseum", "label_1": "Colosseum", "city": "Rome", "country":
 
 def album_row(photo: str, verdict: str | None = "none", **values: object) -> Row:
     """The row of a photo; by default nothing is known of its place."""
-    row = dict.fromkeys((*COLUMNS, *ALBUM_COLUMNS)) | {"photo": photo, "verdict": verdict}
+    assert set(values) <= set(COLUMNS)
+    row = dict.fromkeys(COLUMNS) | {"photo": photo, "verdict": verdict}
     return row | {"known": verdict in ("sure", "maybe"), "model": "toy"} | values
 
 

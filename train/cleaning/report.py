@@ -142,6 +142,8 @@ def write_report(
         "Classes that differ by case or spaces": str(summary["alike_classes"] or "none"),
     }
     parts = [f"<h1>{html.escape(data.resolve().name)}</h1><table>"]
+    if len(summary["folders"]) > 1:
+        rows = {"Folders": ", ".join(summary["folders"])} | rows
     parts += [f"<tr><th>{k}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items()]
     parts.append("</table>")
     for title, found in (("Cannot be read", summary["unreadable"]), ("Noted", summary["noted"])):

@@ -1,4 +1,4 @@
-"""Read every file of a photo folder once: what it is, what is wrong with it, its hashes."""
+"""Read every file of photo folders once: what it is, what is wrong with it, its hashes."""
 
 import contextlib
 import dataclasses
@@ -6,12 +6,13 @@ import functools
 import io
 import json
 import multiprocessing
+import os
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -28,6 +29,7 @@ from train.data.folders import (
     has_numbers,
     list_class_folders,
     list_loose_files,
+    path_from_class,
 )
 
 TINY_PX = 96
@@ -40,7 +42,7 @@ class PhotoRecord:
     """Hold what one reading of a file found.
 
     Attributes:
-        path: Relative to the data folder.
+        path: Relative to the folder that was scanned.
         bytes: Size of the file.
         mtime_ns: Its modification time; a later scan reads the file again only if it differs.
         error: Why it cannot be read; None if it can.
@@ -66,19 +68,67 @@ class PhotoRecord:
 
 @dataclass(frozen=True)
 class Folder:
-    """List the files of a data folder, as far as names tell what they are.
+    """List the files of one data folder or several, as far as names tell what they are.
 
     Attributes:
+        root: The folder that all paths are relative to.
+        sources: The data folders, relative to root; "." where there is one.
         photos: Path -> (part, label) of the photos in class folders, by extension.
         others: Files that are no photos by extension, or lie outside class folders.
         empty: Class folders without a photo.
         alike: Groups of labels that differ only by case or spaces.
     """
 
+    root: Path
+    sources: list[str]
     photos: dict[str, tuple[str, str]]
     others: list[str]
     empty: list[str]
     alike: list[list[str]]
+
+    def path_from_class(self, path: str) -> PurePosixPath:
+        """Return a photo's path from its class folder on, under which no other photo lies.
+
+        Of several data folders, which may spell a class folder differently ("07.Eiffel_Tower") and
+        hold photos of one name, it is Eiffel_Tower/1_photos/2019/1.jpg.
+        """
+        if len(self.sources) == 1:
+            return path_from_class(path)
+        whole = PurePosixPath(path)
+        number = next(n for n, source in enumerate(self.sources) if whole.is_relative_to(source))
+        source = PurePosixPath(self.sources[number])
+        inner = path_from_class(whole.relative_to(source).as_posix())
+        label = self.photos[path][1].replace(" ", "_")
+        return PurePosixPath(label, f"{number + 1}_{source.name}", *inner.parts[1:])
+
+
+def list_folders(folders: Sequence[Path]) -> Folder:
+    """Walk one data folder or several, whose classes of one label become one; see list_folder.
+
+    Raises:
+        DataError: See list_folder; or one of the folders lies in another.
+    """
+    if len(folders) == 1:
+        return list_folder(folders[0])
+    listed = [list_folder(folder) for folder in folders]
+    real = [folder.resolve() for folder in folders]
+    for number, one in enumerate(real):
+        for other in real[:number]:
+            if one.is_relative_to(other) or other.is_relative_to(one):
+                raise DataError(f"--data {one} and --data {other} overlap; give folders apart")
+    try:
+        root = Path(os.path.commonpath(real))
+    except ValueError as error:  # Windows
+        raise DataError("the --data folders lie on different drives; move them to one") from error
+    sources = [folder.relative_to(root).as_posix() for folder in real]
+    photos, others, empty = {}, [], []
+    for source, each in zip(sources, listed, strict=True):
+        photos |= {f"{source}/{path}": found for path, found in each.photos.items()}
+        others += [f"{source}/{path}" for path in each.others]
+        empty += [f"{source}/{path}" for path in each.empty]
+    names = [label for _, label in photos.values()]
+    names += [label for each in listed for alike in each.alike for label in alike]
+    return Folder(root, sources, photos, others, empty, _find_alike(names))
 
 
 def list_folder(data: Path) -> Folder:
@@ -108,12 +158,16 @@ def list_folder(data: Path) -> Folder:
                 empty.append(folder.path.relative_to(data).as_posix())
     if not photos:
         raise DataError(f"no photos in class folders of {data}; expected one folder per landmark")
-    spellings = defaultdict(list)
-    for label in sorted(names):
-        spellings[" ".join(label.split()).casefold()].append(label)
-    alike = [found for found in spellings.values() if len(found) > 1]
     others = [path.relative_to(data).as_posix() for path in others]
-    return Folder(photos, others, empty, alike)
+    return Folder(data, ["."], photos, others, empty, _find_alike(names))
+
+
+def _find_alike(labels: Iterable[str]) -> list[list[str]]:
+    """Return groups of labels that differ only by case or spaces."""
+    spellings = defaultdict(list)
+    for label in sorted(set(labels)):
+        spellings[" ".join(label.split()).casefold()].append(label)
+    return [found for found in spellings.values() if len(found) > 1]
 
 
 def scan_photos(data: Path, paths: Iterable[str], log: Path, workers: int) -> list[PhotoRecord]:

@@ -1,7 +1,8 @@
 """List the class folders of a data set: the one walk that every command shares.
 
 A data folder holds train/ (and val/, test/) of class folders, or class folders themselves. A
-class folder's photos may lie in subfolders of any depth. Hidden and system entries are left out.
+class folder's photos may lie in subfolders of any depth. Hidden and system entries are left out,
+and so is none_of_them, whose photos show no landmark.
 """
 
 import functools
@@ -12,7 +13,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from models.photos.folder_walk import is_left_out, is_photo, walk_files, walk_photos
+from models.photos.folder_walk import (
+    OUTSIDE_FOLDER,
+    is_left_out,
+    is_photo,
+    walk_files,
+    walk_photos,
+)
 
 PARTS = ("train", "val", "test")
 NUMBER = re.compile(r"^\d+\.\s*")
@@ -183,7 +190,8 @@ def class_folder_name(path: str) -> str:
 
 
 def _list_entries(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not is_left_out(path.name))
+    entries = (path for path in folder.iterdir() if not is_left_out(path.name))
+    return sorted(path for path in entries if path.name != OUTSIDE_FOLDER)
 
 
 def _list_class_folder(root: Path, path: Path, numbered: bool) -> ClassFolder:

@@ -155,6 +155,7 @@ def read_manifest(path: Path) -> Source:
         train, val, test = (list(content[part]) for part in PARTS)
         folders = {class_folder_name(photo) for photo in train + val + test}
         names = list(content.get("class_names") or map(clean_class_name, sorted(folders)))
+        labels = dict(content.get("labels", {}))  # of several data folders, see write_split
         recorded = {photo: each["bytes"] for photo, each in content.get("hashes", {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not as train.prepare writes it ({error!r}); {AGAIN}") from error
@@ -165,7 +166,7 @@ def read_manifest(path: Path) -> Source:
     label_of = {
         photo: label
         for photo in train + val
-        if (label := find(class_folder_name(photo))) is not None
+        if (label := find(labels.get(photo) or class_folder_name(photo))) is not None
         and label != find(direct_folder(photo))  # it lies in a subfolder of its class
     }
     split = Split(fingerprint, str(root), names, train, val, [], label_of, sizes)

@@ -7,7 +7,7 @@ from typing import Any
 
 from accelerate import Accelerator
 from timm.optim import param_groups_weight_decay
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.model_file.preprocess import Preprocess
@@ -85,11 +85,23 @@ def build_preprocess(config: RunConfig, model: nn.Module) -> Preprocess:
     return Preprocess(config.eval_side_px, config.eval_side_px, config.resize_mode, mean, std)
 
 
-def build_task(config: RunConfig, accelerator: Accelerator, class_count: int) -> Task:
-    """Return what is learned: landmarks, or without labels to restore photos."""
+def build_task(
+    config: RunConfig,
+    accelerator: Accelerator,
+    class_count: int,
+    teachers: Callable[[Tensor], Tensor] | None = None,
+) -> Task:
+    """Return what is learned: landmarks, or without labels to restore photos.
+
+    Args:
+        config: The settings.
+        accelerator: Devices, precision and processes.
+        class_count: Number of landmarks, K; an autoencoder ignores it.
+        teachers: Whose answers are learned beside the labels; see Classification.
+    """
     if isinstance(config, AutoencoderConfig):
         return Reconstruction(config, accelerator)
-    return Classification(config, accelerator, class_count)
+    return Classification(config, accelerator, class_count, teachers)
 
 
 def build_phases(config: RunConfig) -> list[Phase]:

@@ -15,6 +15,7 @@ from models.files import check_folder, write_text
 from models.networks.encoder_file import INIT_FILE, encoder_path
 from models.places.landmarks import find_places
 from train.config import AutoencoderConfig, RunConfig, config_from_dict
+from train.data.folders import DataError
 from train.data.outside import OutsidePhotos
 from train.data.sources import Source, open_source
 from train.data.split import Split
@@ -85,6 +86,8 @@ def open_sources(config: RunConfig, run_dir: Path) -> list[Source]:
     if weights is not None and not weights.is_file():
         raise ValueError(f"no weights file at {weights}")
     open_outside(config, run_dir)
+    for run in getattr(config, "teacher", ()):
+        find_checkpoint(run)
     if (run_dir / "split.json").is_file():
         sources, class_names = [], Split.load(run_dir / "split.json").class_names
     elif isinstance(config, AutoencoderConfig):
@@ -119,6 +122,18 @@ def open_outside(config: RunConfig, run_dir: Path) -> OutsidePhotos | None:
         return OutsidePhotos.load(run_dir / OUTSIDE_FILE)
     folders = getattr(config, "outside", ())
     return OutsidePhotos.find(folders) if folders else None
+
+
+def find_checkpoint(run_dir: Path) -> Path:
+    """Return the checkpoint of a run's best weights.
+
+    Raises:
+        DataError: Not a run folder, or nothing trained yet.
+    """
+    best = run_dir / "checkpoints" / "best.pt"
+    if not best.is_file():
+        raise DataError(f"no checkpoints/best.pt in {run_dir}; train first, or name a run folder")
+    return best
 
 
 def count_classes(run_dir: Path, sources: Sequence[Source]) -> int:

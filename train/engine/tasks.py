@@ -23,6 +23,8 @@ from train.engine.plots import draw_rows
 from train.evaluation.metrics import classification_metrics
 
 Batch = dict[str, Tensor]
+DISTILLED = 0.7
+"""Weight of the teachers' answers in the loss; the labels and outside photos have the rest."""
 SHOWN = 8  # photos in a picture of reconstructions
 SHOW_EVERY = 5  # epochs between two such pictures
 
@@ -61,14 +63,28 @@ class Task(Protocol):
 class Classification:
     """Tell landmarks apart: cross entropy, mixup and CutMix, top-1 and top-5.
 
-    Outside photos in a batch are pulled towards a uniform answer.
+    Outside photos in a batch are pulled towards a uniform answer. Where there are teachers, all
+    photos of a batch are pulled towards their answers, too.
     """
 
     keeps_best = True
 
-    def __init__(self, config: TrainConfig, accelerator: Accelerator, class_count: int) -> None:
-        """Hold the settings; class_count is K."""
-        self.config, self.accelerator = config, accelerator
+    def __init__(
+        self,
+        config: TrainConfig,
+        accelerator: Accelerator,
+        class_count: int,
+        teachers: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Hold the settings.
+
+        Args:
+            config: The settings.
+            accelerator: Devices, precision and processes.
+            class_count: K.
+            teachers: (B, 3, S, S) images -> (B, K) float32 probabilities to learn.
+        """
+        self.config, self.accelerator, self.teachers = config, accelerator, teachers
         self.mix = build_mix(config, class_count)
 
     def loss(self, model: nn.Module, batch: Batch, mix: bool, key: tuple[int, ...]) -> Tensor:
@@ -83,12 +99,17 @@ class Classification:
         with self.accelerator.autocast():
             logits = model(images)
         # In fp32: the logarithm of a small probability needs more digits than bf16 has.
-        own, others = logits.float().split([len(labels), len(logits) - len(labels)])
+        logits = logits.float()
+        own, others = logits.split([len(labels), len(logits) - len(labels)])
         smoothing = self.config.label_smoothing
         loss = nn.functional.cross_entropy(own, labels, label_smoothing=smoothing)
-        if len(others) == 0:
+        if len(others) > 0:
+            loss = loss + self.config.outside_weight * self.outside_loss(own, others)
+        if self.teachers is None:
             return loss
-        return loss + self.config.outside_weight * self.outside_loss(own, others)
+        with self.accelerator.autocast():
+            answers = self.teachers(images)
+        return (1 - DISTILLED) * loss + DISTILLED * distillation_loss(logits, answers)
 
     def outside_loss(self, own: Tensor, others: Tensor) -> Tensor:
         """Return what the outside photos of a batch add to the loss, in nats.
@@ -207,6 +228,19 @@ def uniform_loss(logits: Tensor) -> Tensor:
         The mean divergence KL(uniform || softmax) in nats; 0 where all classes are equally likely.
     """
     return -logits.log_softmax(1).mean() - math.log(logits.shape[1])
+
+
+def distillation_loss(logits: Tensor, answers: Tensor) -> Tensor:
+    """Return how far answers are from the teachers' (Hinton et al. 2015, at temperature 1).
+
+    Args:
+        logits: (B, K) float32.
+        answers: (B, K) float32, the teachers' probabilities.
+
+    Returns:
+        The mean divergence KL(teachers || softmax) in nats; 0 where they agree.
+    """
+    return nn.functional.kl_div(logits.log_softmax(1), answers, reduction="batchmean")
 
 
 def build_mix(config: TrainConfig, class_count: int) -> Callable[[Tensor, Tensor], Any] | None:

@@ -191,11 +191,16 @@ def _train(
         split, cache = read_photos(config, run_dir, config.eval_side_px, sources)
     accelerator.wait_for_everyone()  # else others could read the split while it is being written
     outside = open_outside(config, run_dir)
+    teachers = None
+    if runs := getattr(config, "teacher", ()):
+        from train.engine.teachers import Teachers
+
+        teachers = Teachers(runs, split, preprocess).to(accelerator.device)
     if accelerator.is_main_process:
         if not config.resume:
             write_run(config, run_dir, split, cache.left_out, outside)
         tracker.start(config, run_dir, split, cache.left_out)
-    task = build_task(config, accelerator, count_classes(run_dir, sources))
+    task = build_task(config, accelerator, count_classes(run_dir, sources), teachers)
     metrics = run_dir / "metrics.jsonl"
     logged = len(metrics.read_text().splitlines()) if metrics.is_file() else 0
 

@@ -23,12 +23,11 @@ from train.data.photo_cache import decode_photos
 from train.data.split import Split
 from train.engine.checkpoints import load_checkpoint
 from train.engine.recipe import build_preprocess, build_trained
-from train.engine.run_folder import open_outside
+from train.engine.run_folder import find_checkpoint, open_outside
 from train.evaluation.plots import plot_confusion, plot_reliability
 from train.evaluation.predictions import Predictions
 from train.evaluation.summary import summarise
 from train.exporting.confidence import ConfidenceFit, fit_confidence
-from train.exporting.inputs import find_checkpoint
 from train.exporting.model_card import write_card
 from train.exporting.parity import Parity, measure_parity
 
@@ -36,6 +35,7 @@ from train.exporting.parity import Parity, measure_parity
 PRIVATE = (
     "data",
     "outside",
+    "teacher",
     "weights",
     "init_from",
     "cache_dir",
@@ -124,6 +124,7 @@ def build_manifest(
     places = find_places(split.class_names, config.data)
     encoder = run_dir / INIT_FILE
     pretrained = {"encoder": file_digest(encoder)} if encoder.is_file() else {}
+    taught = {"teachers": len(config.teacher)} if config.teacher else {}
     return {
         "name": run_dir.name,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -138,6 +139,7 @@ def build_manifest(
             "epochs": len(history),
             "minutes": round(history[-1]["elapsed_seconds"] / 60, 1),
             **pretrained,
+            **taught,
         },
         "versions": {
             "format": FORMAT_VERSION,

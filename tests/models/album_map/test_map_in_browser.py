@@ -160,6 +160,25 @@ def test_the_time_line_chooses_days(album: Path, tab: Page) -> None:
     assert len(on_map(tab)) == 5
 
 
+def test_a_drag_along_the_time_line_chooses_what_lies_between(album: Path, tab: Page) -> None:
+    open_map(tab, album)
+    first, last = tab.locator("#time button").nth(3), tab.locator("#time button").nth(4)
+    first.hover()
+    tab.mouse.down()
+    last.hover()
+    tab.mouse.up()
+    assert on_map(tab) == ["3.jpg", "4.jpg"]
+
+
+def test_the_keyboard_is_enough(album: Path, tab: Page) -> None:
+    open_map(tab, album)
+    tab.evaluate("map.setView([41.8902, 12.4922], 12, { animate: false }); 0")
+    tab.get_by_role("button", name="2 photos, Rome, Italy").focus()
+    tab.keyboard.press("Enter")
+    expect(entries(tab)).to_have_count(2)
+    expect(tab.locator("#panel h2")).to_be_focused()
+
+
 def test_an_album_across_the_date_line_is_one_group(tab: Page, tmp_path: Path) -> None:
     rows = {
         "fiji.jpg": ("none", {"own_latitude": -17.7, "own_longitude": 178.0}),
@@ -172,6 +191,19 @@ def test_an_album_across_the_date_line_is_one_group(tab: Page, tmp_path: Path) -
     for marker in tab.locator(".leaflet-marker-icon").all():
         box = marker.bounding_box()
         assert 0 < box["x"] < tab.viewport_size["width"]
+
+
+def test_an_album_of_all_the_world_begins_at_the_date_line(tab: Page, tmp_path: Path) -> None:
+    longitudes = [-156, -79, 35, 109]  # the widest gap is in the Atlantic
+    rows = {
+        f"{east}.jpg": ("none", {"own_latitude": 10.0, "own_longitude": float(east)})
+        for east in longitudes
+    }
+    write_map(tmp_path / "map.html", draw_album(tmp_path, rows))
+    open_map(tab, tmp_path / "map.html")
+    boxes = [marker.bounding_box() for marker in tab.locator(".leaflet-marker-icon").all()]
+    assert all(0 < box["x"] < tab.viewport_size["width"] - box["width"] for box in boxes)
+    assert tab.evaluate(f"{longitudes}.map(eastward)") == longitudes
 
 
 def test_an_album_without_any_place_says_so(tab: Page, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from PIL import Image
 from models.album_map import map_page
 from models.album_map.map_page import HERE, describe, draw_thumbnail, find_misfit, write_map
 from models.tag import TagConfig, main
-from models.tagging.location import locate
 from tests.support.album import ROME, TRIP, album_row, draw_album
 
 
@@ -58,7 +57,7 @@ def test_each_photo_is_described(album: Path) -> None:
 )
 def test_a_photo_without_a_landmark_says_as_much_as_is_known(level: str | None, where: str) -> None:
     row = album_row("1.jpg", "none", **ROME, place_level=level)
-    record = describe(row, locate(row), "1.jpg", "")
+    record = describe(row, "1.jpg")
     assert (record["title"], record["where"]) == ("", where)
 
 
@@ -104,6 +103,13 @@ def test_an_interrupted_map_leaves_the_old_one(
         write_map(tmp_path / "map.html", draw_album(tmp_path, {"1.jpg": TRIP["1.jpg"]}))
     assert (tmp_path / "map.html").read_text() == "old"
     assert sorted(os.listdir(tmp_path)) == ["map.html", "photos"]
+
+
+def test_licences_go_with_every_copy(album: Path) -> None:
+    comment = re.search(r"<!--(.*?)-->", album.read_text(encoding="utf-8"), re.DOTALL)[1]
+    for part in ("Leaflet", "supercluster", "topojson-client", "world-atlas"):
+        assert f"=== {part} ===" in comment
+    assert comment.count("Permission to use, copy, modify") == 3
 
 
 def test_what_the_map_is_made_of_is_as_published() -> None:

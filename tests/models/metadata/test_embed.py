@@ -20,10 +20,10 @@ import pytest
 from PIL import Image, ImageCms, ImageSequence, IptcImagePlugin, PngImagePlugin
 from PIL.ExifTags import GPS, IFD, Base
 
+from models.environment import ExiftoolError, check_exiftool
 from models.metadata import embed as embed_module
 from models.metadata import exiftool as exiftool_module
 from models.metadata.embed import embed
-from models.metadata.exiftool import ExiftoolError, check_exiftool
 from models.metadata.photo_tags import PhotoTags
 from models.metadata.undo_journal import Journal, Outcome, undo
 from models.places.landmarks import Place

@@ -8,9 +8,13 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import torch
+from torch import nn
 
 from models.model_file.archive import add_extra, has_twin, read_extra
+from models.model_file.onnx_export import round_weights
 from models.model_file.onnx_twin import OnnxTwin
 from models.model_file.preprocess import Preprocess
 from models.model_file.torchscript import add_twin, load_module, rewrite_manifest, save_model
@@ -19,7 +23,7 @@ from tests.support.bad_photos import encode
 from tests.support.commands import ROOT, Page
 from tests.support.drawing import TOY_CLASSES, draw_landmark
 from tests.support.page_client import answer_of, classify
-from tests.support.tiny_network import toy_network
+from tests.support.tiny_network import TinyNetwork, toy_network
 
 # Landscape, portrait, odd sides, elongated, the smallest.
 SHAPES = [(300, 400), (400, 300), (1000, 777), (17, 400), (400, 17), (16, 16)]
@@ -53,6 +57,51 @@ def test_a_twin_leaves_the_rest_of_the_file_as_it_was(toy_model: Path, toy_twin:
     with pytest.raises(ValueError, match=r"has model\.onnx already"):
         add_extra(toy_twin, "model.onnx", b"")
     assert load_module(toy_twin)[1] == load_module(toy_model)[1]
+
+
+def normed_network() -> TinyNetwork:
+    """A network whose convolutions the exporter multiplies with the scales of batch norms."""
+    norm = nn.BatchNorm2d(8)
+    nn.init.uniform_(norm.weight, 0.1, 3)
+    nn.init.uniform_(norm.running_var, 0.1, 3)
+    conv = nn.Conv2d(3, 8, 3)
+    nn.init.zeros_(conv.weight[0])  # a channel that died in training
+    return TinyNetwork(
+        nn.Sequential(conv, norm, nn.ReLU()),
+        nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 6)),
+    ).eval()
+
+
+@pytest.mark.parametrize("is_rounded", [True, False])
+def test_a_twin_stores_rounded_weights_in_half_the_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_rounded: bool
+) -> None:
+    """Those of files of earlier versions are not rounded, and stay as they are."""
+    if not is_rounded:
+        monkeypatch.setattr("models.model_file.torchscript.round_weights", lambda network: None)
+    network = normed_network()
+    path = save_model(tmp_path / "model.pt", network, Preprocess(32, 32), TOY_CLASSES, {})
+    add_twin(path, network)
+    graph = onnx.load_model_from_string(read_extra(path, "model.onnx")).graph
+    halves = [each.dims for each in graph.initializer if each.data_type == onnx.TensorProto.FLOAT16]
+    assert halves == ([[8, 3, 3, 3], [6, 32]] if is_rounded else [])
+    twin, plain = Predictor.load(path), Predictor.load(path, use_twin=False)
+    image = np.asarray(draw_landmark(1, 0, (50, 40)))
+    for ours, theirs in zip(twin.measure(image), plain.measure(image), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_rounding_changes_weights_little_and_nothing_else() -> None:
+    before, network = normed_network(), normed_network()
+    before.load_state_dict(network.state_dict())
+    network.head[2].weight.data[0, 0] = 1e6  # 16 bits end at 65,504
+    before.head[2].weight.data[0, 0] = 1e6
+    round_weights(network)
+    changed = set()
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, before.state_dict()[name], rtol=5e-4, atol=3e-8)
+        changed |= set() if value.equal(before.state_dict()[name]) else {name}
+    assert changed == {"features.0.weight"}
 
 
 def test_a_new_manifest_reaches_the_twin(toy_twin: Path, tmp_path: Path) -> None:

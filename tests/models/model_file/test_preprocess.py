@@ -28,6 +28,37 @@ def test_resize_equals_opencv_area(size: tuple[int, int]) -> None:
     assert np.abs(ours - expected).mean() < 0.2
 
 
+def matrix(side: int, reference: int, resize_px: int, crop_px: int) -> np.ndarray:
+    """The share of each pixel of an axis in each output pixel, (crop_px, side), in double."""
+    resized = max(1, int(side * resize_px / reference + 0.5))
+    scale, place = side / resized, np.arange(crop_px)[:, None] + int((resized - crop_px) / 2)
+    centre = np.clip((place + 0.5) * scale - 0.5, 0, side - 1)
+    pixel = np.arange(side)
+    covered = np.minimum(pixel + 1, (place + 1) * scale) - np.maximum(pixel, place * scale)
+    weights = np.maximum(0, covered if scale > 1 else 1 - abs(pixel - centre))
+    weights /= np.maximum(weights.sum(1, keepdims=True), 1e-6)
+    return weights * ((place >= 0) & (place < resized))
+
+
+SIZES = [(300, 200), (41, 40), (40, 79), (16, 16), (17, 400), (900, 16), (35, 36), (1000, 1030)]
+SIZES += np.random.default_rng(0).integers(16, 1200, (30, 2)).tolist()
+
+
+@pytest.mark.parametrize("preprocess", [(40, 36), (36, 36), (17, 16), (35, 35, "pad")])
+@pytest.mark.parametrize("size", SIZES)
+def test_blocks_leave_out_no_pixel(size: tuple[int, int], preprocess: tuple) -> None:
+    """Against one matrix per axis; crops that are no multiple of a block, enlarged and shrunk."""
+    settings = Preprocess(*preprocess)
+    reference = (max if settings.mode == "pad" else min)(size)
+    image = np.random.default_rng(0).integers(0, 256, (3, *size), np.uint8)
+    down, across = (matrix(side, reference, settings.resize_px, settings.crop_px) for side in size)
+    ours = resize_images(
+        torch.from_numpy(image)[None], settings.resize_px, settings.crop_px, settings.mode == "pad"
+    )
+    # Half a level from rounding, the rest from places in float32.
+    assert np.abs(ours[0].numpy() - down @ image @ across.T).max() <= 0.51
+
+
 def test_pad_keeps_the_whole_photo_on_black() -> None:
     white = torch.full((1, 3, 30, 60), 255, dtype=torch.uint8)
     square = resize_images(white, 32, 32, pad=True)[0, 0]

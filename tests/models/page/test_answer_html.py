@@ -11,15 +11,14 @@ from models.page.answer_html import (
     describe_distance,
     describe_point,
     shown_guesses,
-    weigh_position,
     write_bars,
     write_error,
     write_headline,
     write_place,
 )
 from models.photos.gps import Position
-from models.places.landmarks import Place
-from models.predictor import Answer
+from models.places.landmarks import Place, country_name
+from models.predictor import Answer, weigh_position
 
 PLACE = Place("Tour Eiffel", "tower", "Paris", "FR", 48.8584, 2.2945, "Q243")
 
@@ -44,6 +43,16 @@ def test_headline_of_each_verdict() -> None:
     none = write_headline(make_answer("none"), None, 1500, THRESHOLDS)
     assert "<h2>None of the 1,500</h2>" in none
     assert "Eiffel" not in none
+
+
+def test_a_guess_that_is_not_sure_backs_off_to_its_city() -> None:
+    answer = make_answer("maybe")
+    city = write_headline(answer, PLACE, 50, THRESHOLDS, level="city")
+    assert "most likely somewhere in" in city and PLACE.city in city
+    country = write_headline(answer, PLACE, 50, THRESHOLDS, level="country")
+    assert f"somewhere in {country_name(PLACE.country)}." in country
+    assert "somewhere" not in write_headline(answer, PLACE, 50, THRESHOLDS)
+    assert "somewhere" not in write_headline(make_answer(), PLACE, 50, THRESHOLDS, level="landmark")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from PIL import Image
 
 import demo
 from models.command_line import parse_flags
-from models.page.server import PageError, check_certificate
+from models.page.server import PageError, check_certificate, is_private
 from models.photos import read_photo
 from models.predictor import Predictor
 from tests.support.bad_photos import encode
@@ -41,6 +41,20 @@ from tests.support.page_client import (
 from tests.support.placed_model import PLACE, save_placed_model, with_position
 
 PHOTO = encode(draw_landmark(1, 0), "JPEG")
+
+
+def test_gradio_is_imported_without_its_stub_files() -> None:
+    """Comparing them takes almost half of the time until a page opens."""
+    script = """
+import sys
+sys.addaudithook(lambda event, about: event == "open" and files.append(str(about[0])))
+files = []
+import models.page.app
+print(*(name for name in files if name.endswith(".pyi")))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stdout) == (0, "\n"), run.stderr
 
 
 # --- answers ------------------------------------------------------------------------------------
@@ -346,6 +360,10 @@ WRONG_FLAGS = {
     "cannot be resolved": ["--host", "a b"],
     "at least 1 second": ["--watch", "0.5"],
     "--watch needs --artifact": ["--watch", "5", "--model", TEXT_FILE],
+    "--collect keeps what anybody sends": ["--collect", "kept", "--host", "0.0.0.0"],
+    "sends; add --auth": ["--collect", "kept", "--share"],
+    "holds train/; name a folder of its own": ["--collect", str(ROOT)],
+    "--collect /dev/null cannot be written": ["--collect", "/dev/null"],
 }
 CHECK_FLAGS = """
 import json, sys
@@ -370,6 +388,16 @@ def test_wrong_flags_end_in_one_line_before_anything_heavy_is_imported() -> None
     for line, message in zip(lines, WRONG_FLAGS, strict=True):
         assert line.startswith("error: ")
         assert message in line
+
+
+def test_only_this_machine_is_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
+        assert is_private(host, share=False)
+        assert not is_private(host, share=True)
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
+        assert not is_private(host, share=False)
+    monkeypatch.setenv("GRADIO_ROOT_PATH", "/landmarks")  # behind a proxy
+    assert not is_private("127.0.0.1", share=False)
 
 
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import pytest
 
 from models.tagging.location import Location, locate
-from models.tagging.table import COLUMNS
 from tests.support.album import ROME, album_row, estimate
 
 OWN = {"own_latitude": 41.9, "own_longitude": 12.5}
@@ -40,8 +39,3 @@ def test_the_best_position_is_shown(
 
 def test_the_equator_and_the_meridian_are_places() -> None:
     assert locate(album_row("1.jpg", own_latitude=0.0, own_longitude=0.0)) is not None
-
-
-def test_a_table_without_a_trip_has_places_too() -> None:
-    row = dict.fromkeys(COLUMNS) | {"photo": "1.jpg", "verdict": "sure"} | ROME
-    assert locate(row) == Location(*AT_THE_LANDMARK, "sure", "the landmark's")

@@ -70,7 +70,7 @@ def prepared(data: Path) -> Path:
 
 
 def settings(data: Path, out: Path, **changes: object) -> PrepareConfig:
-    return PrepareConfig(data=data, out=out, label_noise=False, **{"workers": 1} | changes)
+    return PrepareConfig(data=(data,), out=out, label_noise=False, **{"workers": 1} | changes)
 
 
 def tiny_scratch(data: Path, run_dir: Path) -> ScratchConfig:
@@ -221,7 +221,7 @@ def test_files_laid_out(data: Path, prepared: Path, tmp_path: Path, files: str) 
     split = {part: content[part] for part in ("train", "val", "test")}
     config = settings(data, tmp_path / "out", files=files)
     for _ in range(2):  # also over an earlier layout
-        lay_out_files(config, split)
+        lay_out_files(config, split, list_folder(data))
     laid = sorted(path for path in (config.out / "photos").rglob("*") if path.is_file())
     assert len(laid) == sum(map(len, split.values()))
     example = config.out / "photos" / "val" / Path(split["val"][0]).relative_to("train")
@@ -266,6 +266,82 @@ def test_photos_in_subfolders_are_prepared_and_trained_on(tmp_path: Path, front:
     assert sorted(path for paths in trained.values() for path in paths) == [
         f"train/{path.removeprefix(front)}" for path in split["train"]
     ]
+
+
+@pytest.fixture
+def merged(data: Path, tmp_path: Path) -> Path:
+    """A folder of data, of corrections that repeat and add photos, and of what is made of both.
+
+    Only the first numbers its classes; both have photos of one name.
+    """
+    data = shutil.copytree(data, tmp_path / "data")
+    corrections, out = tmp_path / "corrections", tmp_path / "out"
+    for name in ("Old_Tower", "New_Bridge", "Old_Mill", "none_of_them"):
+        (corrections / name).mkdir(parents=True)
+    tower, bridge = data / "train" / "00.Old_Tower", data / "test" / "01.New_Bridge"
+    draw_scene(4, (320, 240)).save(corrections / "Old_Tower" / "4.png")  # larger
+    shutil.copy(tower / "5.png", corrections / "New_Bridge" / "corrected.png")
+    shutil.copy(bridge / "1.png", corrections / "New_Bridge" / "1.png")
+    for photo in range(3):
+        draw_scene(3000 + photo).save(corrections / "Old_Mill" / f"{photo}.png")
+    draw_scene(4000).save(corrections / "none_of_them" / "0.png")
+    head = "class_name,latitude,longitude\n"
+    (data / "landmarks.csv").write_text(f"{head}Old Tower,48.85,2.29\n")
+    (corrections / "landmarks.csv").write_text(f"{head}old_tower,1,2\nOld Mill,3,4\n")
+    config = PrepareConfig((data, corrections), out, files="link", label_noise=False, workers=1)
+    assert main(config) == 0
+    return tmp_path
+
+
+def test_folders_are_merged_and_duplicates_found_across(merged: Path) -> None:
+    content = json.loads((merged / "out" / "splits.json").read_text())
+    assert content["root"] == str(merged.resolve())
+    assert content["class_names"] == ["New Bridge", "Old Mill", "Old Tower"]
+    found = read_duplicates(merged / "out")
+    kept = {
+        path: found[path]["kept"] == "True"
+        for path in (
+            "data/train/00.Old_Tower/4.png",
+            "corrections/Old_Tower/4.png",
+            "data/train/00.Old_Tower/5.png",
+            "corrections/New_Bridge/corrected.png",
+            "data/test/01.New_Bridge/1.png",
+            "corrections/New_Bridge/1.png",
+        )
+    }
+    assert list(kept.values()) == [False, True, False, False, True, False]
+    parts = {path: part for part in ("train", "val", "test") for path in content[part]}
+    assert not {path for path, stays in kept.items() if not stays} & set(parts)
+    assert parts["data/test/01.New_Bridge/1.png"] == "test"
+    assert sum(path.startswith("corrections/Old_Mill/") for path in parts) == 3
+    assert not any("none_of_them" in path for path in parts)
+    assert "<td>data, corrections</td>" in (merged / "out" / "report.html").read_text()
+
+
+def test_merged_folders_are_trained_on(merged: Path) -> None:
+    out = merged / "out"
+    content = json.loads((out / "splits.json").read_text())
+    split = open_source(TransferConfig(data=out)).split([], 0.1, 0)
+    assert split.class_names == content["class_names"]
+    paths = split.train + split.val
+    for path, label in zip(paths, split.labels(paths), strict=True):
+        name = content["class_names"][label].replace(" ", "_")
+        assert name in path, path
+    # Laid out, they are a data set of the same classes in the same order.
+    laid = list_folder(out / "photos").photos
+    assert len(laid) == sum(len(content[part]) for part in ("train", "val", "test"))
+    again = index_photos(out / "photos")
+    assert list(again) == content["class_names"]
+    assert sum(map(len, again.values())) == len(content["train"])
+    places = find_places(["Old Tower", "Old Mill"], out)
+    assert places["Old Tower"].latitude == 48.85  # the first folder says where
+    assert places["Old Mill"].latitude == 3
+
+
+def test_a_folder_in_another_is_refused(data: Path, tmp_path: Path) -> None:
+    for other in (data, data / "train"):
+        with pytest.raises(ValueError, match="overlap"):
+            prepare(PrepareConfig((data, other), tmp_path / "out"))
 
 
 def test_read_only_input(data: Path, tmp_path: Path) -> None:
@@ -319,7 +395,7 @@ def test_wrong_labels_are_suspected(tmp_path: Path) -> None:
             lines = (np.sin(wave / rng.uniform(2, 4)) > 0)[..., None]
             scene = np.asarray(draw_scene(100 * label + photo, (128, 96)))
             Image.fromarray(np.where(lines, scene, 255 - scene)).save(data / name / f"{photo}.png")
-    config = PrepareConfig(data=data, out=tmp_path / "out", workers=1)
+    config = PrepareConfig(data=(data,), out=tmp_path / "out", workers=1)
     assert main(config) == 0
     summary = json.loads((tmp_path / "out" / "statistics.json").read_text())
     suspected = {each["path"]: each["instead"] for each in summary["suspicious_labels"]}
@@ -357,7 +433,7 @@ def test_a_reader_killed_for_memory_is_one_line(
         raise BrokenProcessPool("A process in the process pool was terminated abruptly")
 
     monkeypatch.setattr(train.cleaning.scan, "scan_photo", die)
-    assert main(PrepareConfig(data=landmark_photos, out=tmp_path / "out", workers=1)) == 1
+    assert main(PrepareConfig(data=(landmark_photos,), out=tmp_path / "out", workers=1)) == 1
     error = capsys.readouterr().err
     assert "error: a process that reads photos was killed" in error and "--workers" in error
 

@@ -11,7 +11,7 @@ from models.tagging.photo_list import find_photos
 from tests.support.commands import ROOT
 from train import submission
 from train.cleaning.duplicate_policy import split_photos
-from train.cleaning.scan import list_folder
+from train.cleaning.scan import Folder, list_folder
 from train.config import ScratchConfig, TransferConfig
 from train.data.folders import (
     DataError,
@@ -115,6 +115,23 @@ def test_photos_in_subfolders_have_the_label_of_their_class_folder(tmp_path: Pat
     assert folder.empty == folder.alike == []
 
 
+def test_photos_of_none_of_them_are_no_class(tmp_path: Path) -> None:
+    """What demo.py --collect writes: a name without a number, which would make all others count."""
+    fill(
+        tmp_path, ["00.Big_Ben/1.jpg", "01.Mill/1.jpg", "none_of_them/1.jpg", "none_of_them/2.jpg"]
+    )
+    assert list(index_photos(tmp_path)) == ["Big Ben", "Mill"]
+    assert len(list_folder(tmp_path).photos) == 2
+    assert list(labelled_photos(tmp_path, ["Big Ben", "Mill"])) == [
+        "00.Big_Ben/1.jpg",
+        "01.Mill/1.jpg",
+    ]
+    outside = find_outside([tmp_path / "none_of_them"], "A")
+    assert {kind: [path.name for path in paths] for kind, paths in outside.items()} == {
+        "none_of_them": ["1.jpg"]
+    }
+
+
 def test_class_folders_say_what_lies_in_them(tmp_path: Path) -> None:
     make_untidy_folder(tmp_path)
     fill(tmp_path, ["05.Empty/notes.txt", "photo.jpg"])
@@ -201,8 +218,9 @@ def test_prepared_flat_folders_keep_their_fingerprints(tmp_path: Path) -> None:
         for i in range(count)
     }
     split = split_photos(photos, {"test": 0.2, "val": 0.3}, 4)
-    config = PrepareConfig(data=tmp_path / "data", out=tmp_path)
-    assert write_split(config, split, photos, []) == FINGERPRINTS["prepared"]
+    config = PrepareConfig(data=(tmp_path / "data",), out=tmp_path)
+    folder = Folder(config.data[0], ["."], photos, [], [], [])
+    assert write_split(config, split, folder, []) == FINGERPRINTS["prepared"]
 
 
 def test_tables_keep_their_fingerprints(tmp_path: Path) -> None:
@@ -236,7 +254,7 @@ def test_data_is_checked_without_torch() -> None:
 import sys
 import train.data.folders, train.data.split, train.data.sources, train.cleaning.scan
 import train.download, train.prepare
-config = train.prepare.PrepareConfig(data=train.prepare.Path("absent"))
+config = train.prepare.PrepareConfig(data=(train.prepare.Path("absent"),))
 assert train.prepare.main(config) == 2
 assert not {"torch", "matplotlib", "albumentations", "wandb"} & set(sys.modules)
 """

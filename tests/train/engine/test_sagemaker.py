@@ -44,8 +44,9 @@ def test_the_channel_is_the_data_unless_a_flag_says_other(monkeypatch: pytest.Mo
     monkeypatch.setenv("LANDMARKS_DATA", "mine")
     assert TransferConfig().data == Path("mine")
     monkeypatch.setenv("SM_CHANNEL_TRAINING", "channel")
-    for config in (TransferConfig(), ScratchConfig(), PrepareConfig()):
+    for config in (TransferConfig(), ScratchConfig()):
         assert config.data == Path("channel")
+    assert PrepareConfig().folders == (Path("channel"),)
     assert TransferConfig(data=Path("flag")).data == Path("flag")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from train.exporting.inputs import find_checkpoint
+from train.engine.run_folder import find_checkpoint
 
 
 def test_a_checkpoint_is_found_or_missed(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Place the photos of an album by their time, their own positions and each other."""
