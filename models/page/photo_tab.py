@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio.components.label import LabelConfidence, LabelData
-from gradio.data_classes import FileData
 
 from models.model_file.verdict import Verdict
 from models.page.answer_html import (
@@ -152,6 +151,12 @@ def _as_error(message: str) -> gr.Error:
     return gr.Error(html.escape(message), print_exception=False)
 
 
+def find_path(payload: Any) -> str | None:
+    """Return the path of the upload; the guard has refused any that is not one."""
+    path = payload.get("path") if isinstance(payload, dict) else None
+    return path if isinstance(path, str) else None
+
+
 def add_photo_tab(source: ModelSource, footer: gr.HTML, about: Callable[[Served], str]) -> PhotoTab:
     """Add the tab's contents.
 
@@ -166,6 +171,8 @@ def add_photo_tab(source: ModelSource, footer: gr.HTML, about: Callable[[Served]
         """Return photo, headline, bars, place and footer; an error instead of a headline."""
         served = source.served
         predictor = served.predictor
+        if photo is None:  # only a program sends nothing
+            return "", "", "", "", about(served)
         try:
             asked = ask(predictor, photo)
             # Again and larger, to be sharp on the page; the network gets what /classify gives it.
@@ -206,9 +213,7 @@ def add_photo_tab(source: ModelSource, footer: gr.HTML, about: Callable[[Served]
                 bars = gr.HTML(elem_id="answer", js_on_load=CHOOSE)
                 gr.HTML(WHY, elem_id="why")
             place = gr.HTML(elem_id="place")
-    # As gr.Image has it, so that Gradio checks that the file was uploaded.
-    photo.data_model = FileData
-    photo.preprocess = lambda payload: payload and payload.path
+    photo.preprocess = find_path
     parts = [shown, headline, bars, place]
     # In the browser, so at once: the previous answer goes even if the new photo is unreadable.
     photo.input(None, None, parts, js=f"() => ['', {WAITING!r}, '', '']")

@@ -198,6 +198,30 @@ def test_no_address_leads_to_a_file_outside(page: Page, toy_model: Path) -> None
             assert content not in body, path
 
 
+@pytest.mark.parametrize(
+    "photo",
+    [
+        SECRETS[1],
+        {"path": SECRETS[1], "meta": {"_type": "gradio.FileData"}},
+        {"url": f"file://{SECRETS[1]}", "meta": {"_type": "gradio.FileData"}},
+        {"url": "http://127.0.0.1:1/a.jpg", "meta": {"_type": "gradio.FileData"}},
+    ],
+)
+def test_the_pages_own_endpoint_reads_only_uploads(page: Page, photo: object) -> None:
+    """What the browser asks, which no document names."""
+    functions = json.loads(get(page, "/config")[1])["dependencies"]
+    number = next(each["id"] for each in functions if each["api_name"] == "show")
+    asked = {"data": [photo], "fn_index": number, "session_hash": "stranger"}
+    status, text = post(f"{page.url}/gradio_api/queue/join", json.dumps(asked).encode())
+    if status == 200:
+        text = get(page, "/gradio_api/queue/data?session_hash=stranger")[1].decode()
+        assert '"data":["","","",""' in text  # no answer
+    else:
+        assert status == 400
+    assert Path(SECRETS[1]).read_text()[:40] not in text
+    assert Path(SECRETS[1]).name not in text
+
+
 def test_other_peoples_uploads_cannot_be_found(page: Page) -> None:
     """An upload lies under a digest with a secret in it, in a folder of a random name."""
     status, text = upload(page.url, PHOTO, "a.jpg")
